@@ -1,0 +1,53 @@
+# `make help` lists the targets. Everything is installed into .venv; nothing outside this folder but apt packages.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEED ?= 0
+KEEP ?=
+PYTEST_ARGS ?=
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps sweeps  # see [project.optional-dependencies].tracker
+	touch $@
+
+.PHONY: venv
+venv: $(STAMP)  ## create .venv with every dependency
+
+.PHONY: demo
+demo: $(STAMP)  ## run the main job; KEEP=1 keeps everything up, SEED=n takes another seed
+	@$(BIN)/finetune-demo --seed $(SEED) $(if $(KEEP),--keep)
+
+.PHONY: test
+test: $(STAMP)  ## run all tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: $(STAMP)  ## run the tests that take seconds
+	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## ruff, mypy --strict, import layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: clean
+clean:  ## remove what was built (not the venv)
+	rm -rf build

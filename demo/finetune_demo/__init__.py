@@ -1,0 +1,1 @@
+"""The CPU-sized speech task and the story that `make demo` tells."""

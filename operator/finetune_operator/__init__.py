@@ -1,0 +1,1 @@
+"""Kubernetes operator for speech-to-text fine-tuning jobs and Weights & Biases sweeps."""

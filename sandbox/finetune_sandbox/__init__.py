@@ -1,0 +1,1 @@
+"""A Kubernetes API, controllers and a process kubelet on loopback."""

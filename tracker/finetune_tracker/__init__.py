@@ -1,0 +1,1 @@
+"""A W&B-compatible server for closed networks, laptops and tests."""

@@ -1,0 +1,1 @@
+"""Fine-tunes speech-to-text models on error cases and judges the result against the model in service."""
