@@ -84,10 +84,10 @@ class DatasetRef(Contract):
     """The error cases.
 
     Attributes:
-        uri: Path, fsspec URI, `hf://` dataset or `wandb-artifact://` of a JSONL or Parquet manifest (or a folder with one).
+        uri: Path, fsspec URI, `hf://` dataset or `wandb-artifact://` of a JSONL or Parquet manifest, or its folder.
         min_error_cases: Fewer usable rows than this is bad data.
         split: Used when rows carry no `split` column of their own.
-        normalizer: Name of the text normaliser that every score uses (`whisper-basic`, `whisper-english`, `lower`, `none`).
+        normalizer: Text normaliser that every score uses: `whisper-basic`, `whisper-english`, `lower` or `none`.
     """
 
     uri: str = Field(min_length=1)
@@ -206,6 +206,13 @@ class SuiteResult(Contract):
     passed: bool
 
 
+class RegressionCount(Contract):
+    """Regression suites within their bound, of all; stays in the message when the suites themselves are cut."""
+
+    passed: int
+    total: int
+
+
 class GateVerdict(Contract):
     """One gate: what was measured, the bound it was held to, and whether it passed."""
 
@@ -250,6 +257,7 @@ class TrialResult(Contract):
     metrics: TrialMetrics | None = None
     error_types: dict[str, float] = Field(default_factory=dict)
     suites: tuple[SuiteResult, ...] = ()
+    regression: RegressionCount | None = None
     gates: tuple[GateVerdict, ...] = ()
     artifact: str | None = None
     trials: AgentCounts | None = None
@@ -257,9 +265,16 @@ class TrialResult(Contract):
 
     def to_termination_message(self) -> str:
         """Compact JSON within `TERMINATION_LOG_LIMIT` bytes: details are dropped, least needed first, until it fits."""
+        cuts: list[dict[str, Any]] = [
+            {},
+            {"error_types": {}},
+            {"suites": self.suites[:4]},
+            {"suites": ()},
+            {"message": self.message[:200]},
+        ]
         result = self
-        for shorter in ({}, {"error_types": {}}, {"suites": self.suites[:4]}, {"message": self.message[:200]}, {"suites": ()}):
-            result = result.model_copy(update=shorter)
+        for cut in cuts:
+            result = result.model_copy(update=cut)
             text = result.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
             if len(text.encode()) <= TERMINATION_LOG_LIMIT:
                 return text
