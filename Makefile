@@ -48,6 +48,10 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: chart
+chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/
+	$(BIN)/python charts/generate.py --package build
+
 .PHONY: clean
 clean:  ## remove what was built (not the venv)
 	rm -rf build

@@ -1,0 +1,27 @@
+"""Generated files are what their sources say."""
+
+import yaml
+
+from charts.generate import CHART, MANIFESTS, ROOT, outputs, render
+
+
+def test_nothing_is_out_of_date():
+    stale = [str(path.relative_to(ROOT)) for path, text in outputs() if not path.exists() or path.read_text() != text]
+    assert stale == [], "run `make chart`"
+
+
+def test_the_chart_ships_each_crd_and_no_other():
+    sources = {path.name for path in (MANIFESTS / "crds").glob("*.yaml")} - {"kustomization.yaml"}
+    assert {path.name for path in (CHART / "files" / "crds").glob("*.yaml")} == sources
+
+
+def test_rendering_changes_nothing_in_a_crd_but_its_labels_and_annotations():
+    rendered = {d["metadata"]["name"]: d for d in render({}) if d["kind"] == "CustomResourceDefinition"}
+    assert rendered
+    for path in (CHART / "files" / "crds").glob("*.yaml"):
+        source = yaml.safe_load(path.read_text())
+        document = rendered.pop(source["metadata"]["name"])
+        assert document["metadata"].pop("labels").items() >= source["metadata"].pop("labels", {}).items()
+        assert document["metadata"].pop("annotations").items() >= source["metadata"].pop("annotations", {}).items()
+        assert document == source
+    assert rendered == {}
