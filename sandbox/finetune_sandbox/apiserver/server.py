@@ -1,0 +1,87 @@
+"""The API server: starts, listens, stops."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from . import bootstrap
+from .crds import CustomResources
+from .handler import MAX_BODY, Handler
+from .state import State
+from .tls import Pki
+
+CONTEXT = "finetune-sandbox"
+
+
+class ApiServer:
+    """A Kubernetes API server on loopback, with everything in memory.
+
+    Attributes:
+        admin_token: Bearer token of a user that may do everything.
+        ca_file: Certificate of the authority that signed the server's certificate.
+        port: The port; known once started when 0 was asked for.
+
+    Args:
+        data_dir: Holds the keys and the logs of pods.
+        host: Address to listen on.
+        port: 0 takes a free one.
+    """
+
+    def __init__(self, data_dir: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.data_dir, self.host, self.port = data_dir, host, port
+        self.pki = Pki(data_dir / "pki", host)
+        self.ca_file = self.pki.ca_file
+        self.admin_token = secrets.token_urlsafe(32)
+        self.state = State(data_dir)
+        CustomResources(self.state)
+        self.handler = Handler(self.state)
+        bootstrap.fill(self.state)
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"https://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listens; answers from the moment this returns."""
+        server = web.Server(self.handler, client_max_size=MAX_BODY, access_log=None)  # type: ignore[arg-type]
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.pki.context(), backlog=1024)
+        await site.start()
+        assert site._server is not None
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def stop(self) -> None:
+        """Drops all connections and stops listening."""
+        self.state.store.close_watches()
+        await asyncio.sleep(0)
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def kubeconfig(self) -> dict[str, Any]:
+        """A kubeconfig of the administrator."""
+        authority = base64.b64encode(self.ca_file.read_bytes()).decode()
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": CONTEXT,
+            "clusters": [{"name": CONTEXT, "cluster": {"server": self.url, "certificate-authority-data": authority}}],
+            "users": [{"name": "admin", "user": {"token": self.admin_token}}],
+            "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": "admin", "namespace": "default"}}],
+        }
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Writes the kubeconfig for its owner alone."""
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(json.dumps(self.kubeconfig(), indent=2))

@@ -1,0 +1,34 @@
+"""The state that all requests share: objects, resources, and what follows from a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .apply.manager import FieldManager
+from .resources import Registry, Resource
+from .store import Event, Obj, Store
+
+
+class State:
+    """Objects and resources of one server."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.store = Store()
+        self.registry = Registry()
+        self.fields = FieldManager()
+        self.followers: list[Callable[[Event], None]] = []
+        self.store.listeners.append(self._follow)
+
+    def stored(self, resource: Resource, obj: Obj) -> Obj:
+        """Stores an object."""
+        return self.store.put(resource.storage, obj)
+
+    def removed(self, resource: Resource, obj: Obj) -> Obj:
+        """Takes an object out of the store."""
+        return self.store.remove(resource.storage, obj)
+
+    def _follow(self, event: Event) -> None:
+        for follower in self.followers:
+            follower(event)

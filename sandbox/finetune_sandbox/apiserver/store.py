@@ -1,0 +1,183 @@
+"""Objects in memory, a log of what happened to them, and the watchers of that log.
+
+Objects are JSON dictionaries and never changed in place once stored: a write puts a new dictionary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Obj = dict[str, Any]
+
+HISTORY = 4000
+"""Events kept for watches that resume; an older resourceVersion is answered with 410."""
+
+
+class Event:
+    """One change of one object.
+
+    Attributes:
+        kind: ADDED, MODIFIED or DELETED.
+        storage: Resource the object belongs to, as `group/plural`.
+        rv: Version of the store after the change.
+        obj: The object after the change; for DELETED its last state with the new resourceVersion.
+        prev: The object before the change.
+    """
+
+    __slots__ = ("_lines", "kind", "obj", "prev", "rv", "storage")
+
+    def __init__(self, kind: str, storage: str, rv: int, obj: Obj, prev: Obj | None):
+        self.kind, self.storage, self.rv, self.obj, self.prev = kind, storage, rv, obj, prev
+        self._lines: dict[tuple[str, str], bytes] = {}
+
+    def line(self, kind: str, api_version: str, obj: Obj) -> bytes:
+        """The event as a line of a watch, rendered once for all watchers of one API version."""
+        key = (kind, api_version)
+        if (found := self._lines.get(key)) is None:
+            shown = obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
+            found = self._lines[key] = json.dumps({"type": kind, "object": shown}, separators=(",", ":")).encode() + b"\n"
+        return found
+
+
+class Watcher:
+    """A subscription to one resource; events queue up until they are taken."""
+
+    def __init__(self, storage: str, namespace: str | None):
+        self.storage, self.namespace = storage, namespace
+        self.events: deque[Event] = deque()
+        self.wakeup = asyncio.Event()
+        self.closed = False
+
+    def offer(self, event: Event) -> None:
+        """Queues an event of the watched namespace."""
+        if self.namespace is None or event.obj["metadata"].get("namespace") == self.namespace:
+            self.events.append(event)
+            self.wakeup.set()
+
+    def close(self) -> None:
+        """Ends the watch after what is queued."""
+        self.closed = True
+        self.wakeup.set()
+
+
+class Store:
+    """All objects of the server."""
+
+    def __init__(self) -> None:
+        self.rv = 1
+        self.floor = 1
+        self._objects: dict[str, dict[str, dict[str, Obj]]] = {}
+        self._history: deque[Event] = deque()
+        self._watchers: dict[str, set[Watcher]] = {}
+        self.listeners: list[Callable[[Event], None]] = []
+
+    def get(self, storage: str, namespace: str | None, name: str) -> Obj | None:
+        """One object; `namespace` is None for cluster-scoped resources."""
+        return self._objects.get(storage, {}).get(namespace or "", {}).get(name)
+
+    def items(self, storage: str, namespace: str | None = None) -> Iterator[Obj]:
+        """The objects of a resource in the order of their keys, of one namespace or of all."""
+        spaces = self._objects.get(storage, {})
+        for space in sorted(spaces) if namespace is None else [namespace]:
+            found = spaces.get(space, {})
+            for name in sorted(found):
+                yield found[name]
+
+    def items_at(self, storage: str, namespace: str | None, rv: int) -> list[Obj]:
+        """The objects as they were at an earlier version, by undoing the log.
+
+        Raises:
+            LookupError: The log does not reach back that far.
+        """
+        if rv < self.floor:
+            raise LookupError(rv)
+        key = lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])  # noqa: E731
+        state = {key(obj): obj for obj in self.items(storage, namespace)}
+        for event in reversed(self._history):
+            if event.rv <= rv:
+                break
+            if event.storage != storage or (namespace is not None and key(event.obj)[0] != namespace):
+                continue
+            if event.prev is None:
+                state.pop(key(event.obj), None)
+            else:
+                state[key(event.obj)] = event.prev
+        return [state[at] for at in sorted(state)]
+
+    def count(self, storage: str) -> int:
+        """How many objects of a resource there are."""
+        return sum(len(space) for space in self._objects.get(storage, {}).values())
+
+    def put(self, storage: str, obj: Obj) -> Obj:
+        """Stores a new state and returns it with its resourceVersion."""
+        meta = obj["metadata"]
+        self.rv += 1
+        stored = {**obj, "metadata": {**meta, "resourceVersion": str(self.rv)}}
+        space = self._objects.setdefault(storage, {}).setdefault(meta.get("namespace", ""), {})
+        prev = space.get(meta["name"])
+        space[meta["name"]] = stored
+        self._emit(Event("ADDED" if prev is None else "MODIFIED", storage, self.rv, stored, prev))
+        return stored
+
+    def remove(self, storage: str, obj: Obj) -> Obj:
+        """Takes an object out and returns its last state with the resourceVersion of the removal."""
+        meta = obj["metadata"]
+        prev = self._objects[storage][meta.get("namespace", "")].pop(meta["name"])
+        self.rv += 1
+        last = {**prev, "metadata": {**prev["metadata"], "resourceVersion": str(self.rv)}}
+        self._emit(Event("DELETED", storage, self.rv, last, prev))
+        return last
+
+    def watch(self, storage: str, namespace: str | None, since: int | None) -> Watcher:
+        """Subscribes, with the events after `since` already queued.
+
+        Raises:
+            LookupError: `since` is older than the log.
+        """
+        watcher = Watcher(storage, namespace)
+        if since is not None:
+            if since < self.floor:
+                raise LookupError(since)
+            for event in self._after(storage, since):
+                watcher.offer(event)
+        self._watchers.setdefault(storage, set()).add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Ends a subscription."""
+        self._watchers.get(watcher.storage, set()).discard(watcher)
+
+    def close_watches(self, storage: str | None = None) -> None:
+        """Ends the watches of one resource, or all."""
+        for name, watchers in self._watchers.items():
+            if storage in (None, name):
+                for watcher in list(watchers):
+                    watcher.close()
+
+    def forget_history(self) -> None:
+        """Drops the log: every watch that resumes is then answered with 410, as after a compaction."""
+        self._history.clear()
+        self.rv += 1
+        self.floor = self.rv
+
+    def _after(self, storage: str, since: int) -> list[Event]:
+        found = []
+        for event in reversed(self._history):
+            if event.rv <= since:
+                break
+            if event.storage == storage:
+                found.append(event)
+        return found[::-1]
+
+    def _emit(self, event: Event) -> None:
+        self._history.append(event)
+        while len(self._history) > HISTORY:
+            self.floor = self._history.popleft().rv
+        for watcher in self._watchers.get(event.storage, ()):
+            watcher.offer(event)
+        for listener in self.listeners:
+            listener(event)
