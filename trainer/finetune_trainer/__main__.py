@@ -1,0 +1,110 @@
+"""Command line: `python -m finetune_trainer train|agent|evaluate --config FILE`.
+
+Nothing heavy is imported before the configuration has been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .contract import (
+    CONFIG_ENV,
+    CONFIG_PATH,
+    TERMINATION_LOG,
+    TERMINATION_LOG_ENV,
+    ExitCode,
+    FailureClass,
+    TrialConfig,
+    TrialResult,
+)
+from .control import Control
+from .errors import BadConfigError, TrialError, as_trial_error
+from .preflight import check, read_config
+
+log = logging.getLogger("finetune_trainer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="finetune_trainer", description="Fine-tunes speech-to-text models on error cases."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("train", "train once with the configuration's hyperparameters"),
+        ("agent", "serve the trials of a W&B sweep until it ends"),
+        ("evaluate", "score a model on the configuration's data"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--config",
+            default=os.environ.get(CONFIG_ENV, CONFIG_PATH),
+            help=f"the trial's JSON document (default: ${CONFIG_ENV}, else {CONFIG_PATH})",
+        )
+        if name == "evaluate":
+            command.add_argument("--candidate", help="model to judge against the configuration's model")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=os.environ.get("FINETUNE_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    control = Control()
+    control.handle_signals()
+    try:
+        config = read_config(options.config)
+        result, code = _run(options, config, control)
+    except Exception as error:
+        failure = as_trial_error(error)
+        if failure is not error:
+            log.exception("The trial ended with an unexpected error.", exc_info=error)
+        result, code = failed(failure), failure.exit_code
+    if os.environ.get("RANK", "0") == "0":
+        _report(result)
+    return int(code)
+
+
+def failed(error: TrialError) -> TrialResult:
+    """The result of a trial that has none."""
+    preempted = error.failure_class is FailureClass.PREEMPTED
+    return TrialResult(
+        state="preempted" if preempted else "failed", failure_class=error.failure_class, message=str(error)[:1024]
+    )
+
+
+def _run(options: argparse.Namespace, config: TrialConfig, control: Control) -> tuple[TrialResult, ExitCode]:
+    if options.command != "evaluate" and config.mode != options.command:
+        raise BadConfigError(
+            f"config.mode is {config.mode!r}, but the command is {options.command!r}; make them equal."
+        )
+    manifests = check(config)
+    from . import commands
+
+    if options.command == "train":
+        return commands.train(config, control, manifests)
+    if options.command == "agent":
+        return commands.serve(config, control, manifests)
+    return commands.evaluate(config, control, manifests, options.candidate)
+
+
+def _report(result: TrialResult) -> None:
+    """Writes the termination message; prints the outcome."""
+    text = result.to_termination_message()
+    if result.state == "finished":
+        print(text, flush=True)
+    else:
+        print(f"{result.failure_class}: {result.message}", file=sys.stderr, flush=True)
+    path = Path(os.environ.get(TERMINATION_LOG_ENV) or TERMINATION_LOG)
+    if TERMINATION_LOG_ENV in os.environ or (path.exists() and os.access(path, os.W_OK)):
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            log.warning("The termination message cannot be written to %s: %s.", path, error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Base checkpoints and the trial models made from them.
+
+A base is read once per process; each trial gets a fresh copy of its weights, with that trial's dropout, SpecAugment,
+frozen parts or low-rank adapters.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from .contract import ModelRef
+from .errors import BadConfigError
+from .hyperparameters import Hyperparameters
+
+Family = Literal["seq2seq", "ctc"]
+_ARTIFACT = "wandb-artifact://"
+_DROPOUTS = (
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "hidden_dropout",
+    "feat_proj_dropout",
+    "final_dropout",
+)
+_ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "linear_q", "linear_k", "linear_v", "linear_out")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A checkpoint as loaded: its weights are never changed.
+
+    Attributes:
+        name: As configured.
+        family: `seq2seq` decodes token by token, `ctc` frame by frame.
+        config: The `transformers` configuration.
+        weights: State dict on the CPU.
+        generation: Generation configuration of a `seq2seq` model.
+        feature_extractor, tokenizer: The processor's two halves.
+        artifact: `entity/project/name:version` when the checkpoint came from a W&B artifact.
+    """
+
+    name: str
+    family: Family
+    model_class: Any
+    config: Any
+    weights: dict[str, torch.Tensor] = field(repr=False)
+    generation: Any
+    processor: Any
+    feature_extractor: Any
+    tokenizer: Any
+    artifact: str | None = None
+
+    @property
+    def sampling_rate(self) -> int:
+        """Rate in Hz that the model hears."""
+        return int(getattr(self.feature_extractor, "sampling_rate", 16000))
+
+    @property
+    def is_whisper(self) -> bool:
+        """Whisper's encoder takes log-mel frames of one fixed number."""
+        return bool(self.config.model_type == "whisper")
+
+    @property
+    def input_frames(self) -> int | None:
+        """Frames that the encoder asks for: two per source position; None for models of any length.
+
+        It is the configuration, not the 30 s of the original, that decides: a checkpoint with fewer positions hears
+        shorter clips and costs less.
+        """
+        return 2 * int(self.config.max_source_positions) if self.is_whisper else None
+
+    @property
+    def max_seconds(self) -> float | None:
+        """Longest clip that the model hears in full."""
+        if self.input_frames is None:
+            return None
+        return float(self.input_frames * self.feature_extractor.hop_length / self.sampling_rate)
+
+    def build(self, hyperparameters: Hyperparameters | None = None, seed: int = 0) -> Any:
+        """A model with the base's weights, in float32 on the CPU.
+
+        Args:
+            hyperparameters: What to vary; None gives the untouched model.
+            seed: Initialises adapters.
+
+        Raises:
+            BadConfigError: The model has no part that a hyperparameter asks for.
+        """
+        config = copy.deepcopy(self.config)
+        if hyperparameters is not None:
+            _regularise(config, hyperparameters)
+        weights = {name: tensor.clone() for name, tensor in self.weights.items()}  # from_pretrained adopts the tensors
+        model = self.model_class.from_pretrained(None, config=config, state_dict=weights, dtype=torch.float32)
+        if self.generation is not None:
+            model.generation_config = copy.deepcopy(self.generation)
+        if hyperparameters is not None:
+            if hyperparameters.freeze_encoder:
+                _freeze_encoder(model, self.family)
+            elif self.family == "ctc" and hasattr(model, "freeze_feature_encoder"):
+                model.freeze_feature_encoder()  # the guide of every CTC checkpoint: its convolutions are left as pretrained
+            if hyperparameters.lora_rank:
+                torch.manual_seed(seed)
+                model = _with_adapters(model, hyperparameters)
+        return model
+
+
+def load_base(ref: ModelRef, download_artifact: Callable[[str], tuple[str, str]] | None = None) -> Base:
+    """Reads a checkpoint from a path, the hub or a W&B artifact.
+
+    Raises:
+        BadConfigError: There is no such checkpoint, or it is no speech-to-text model.
+    """
+    name, artifact = ref.name.removeprefix("file://"), None
+    if name.startswith(_ARTIFACT):
+        if download_artifact is None:
+            raise BadConfigError(
+                f"model.name {name} needs the tracker; set tracking.enabled and tracking.mode: online."
+            )
+        name, artifact = download_artifact(name.removeprefix(_ARTIFACT))
+    from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
+
+    try:
+        config = AutoConfig.from_pretrained(name, revision=ref.revision)
+        family = family_of(config)
+        auto = AutoModelForCTC if family == "ctc" else AutoModelForSpeechSeq2Seq
+        processor = AutoProcessor.from_pretrained(name, revision=ref.revision)
+        model = auto.from_pretrained(name, revision=ref.revision, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        lines = str(error).strip().splitlines()
+        raise BadConfigError(
+            f"model.name {ref.name!r} cannot be loaded: {(lines[0] if lines else repr(error))[:300]}"
+        ) from error
+    return Base(
+        name=ref.name,
+        family=family,
+        model_class=type(model),
+        config=model.config,
+        weights={key: tensor.detach() for key, tensor in model.state_dict().items()},
+        generation=getattr(model, "generation_config", None) if family == "seq2seq" else None,
+        processor=processor,
+        feature_extractor=processor.feature_extractor,
+        tokenizer=processor.tokenizer,
+        artifact=artifact,
+    )
+
+
+def family_of(config: Any) -> Family:
+    """Tells from a configuration which of the two families a checkpoint belongs to.
+
+    Raises:
+        BadConfigError: It is neither.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CTC_MAPPING_NAMES,
+        MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+    )
+
+    if config.model_type in MODEL_FOR_CTC_MAPPING_NAMES:
+        return "ctc"
+    if config.model_type in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
+        return "seq2seq"
+    raise BadConfigError(
+        f"model.name: a {config.model_type!r} model is neither a CTC nor a sequence-to-sequence speech model; "
+        "use a Whisper or wav2vec2/HuBERT-like checkpoint."
+    )
+
+
+def merged(model: Any) -> Any:
+    """The plain model, with adapters folded into its weights: what a user loads and serves."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def plain(model: Any) -> Any:
+    """The `transformers` model under an adapter wrapper, if there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _regularise(config: Any, hyperparameters: Hyperparameters) -> None:
+    if hyperparameters.dropout is not None:
+        for name in _DROPOUTS:
+            if hasattr(config, name):
+                setattr(config, name, hyperparameters.dropout)
+    if hasattr(config, "layerdrop"):
+        config.layerdrop = 0.0  # skipping layers at random breaks gradient averaging across processes
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = hyperparameters.spec_augment > 0
+        config.mask_time_prob = hyperparameters.spec_augment
+    elif hyperparameters.spec_augment > 0:
+        raise BadConfigError(
+            f"hyperparameters.spec_augment: {config.model_type!r} models have no SpecAugment of their own; leave it at 0."
+        )
+
+
+def _freeze_encoder(model: Any, family: Family) -> None:
+    if family == "ctc":
+        model.freeze_base_model()
+        return
+    for parameter in model.get_encoder().parameters():
+        parameter.requires_grad_(False)
+
+
+def _with_adapters(model: Any, hyperparameters: Hyperparameters) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    targets = sorted(present.intersection(_ATTENTION_PROJECTIONS))
+    if not targets:
+        raise BadConfigError(
+            f"hyperparameters.lora_rank: {model.config.model_type!r} models have no known attention projections; set it to 0."
+        )
+    head = ["lm_head"] if "lm_head" in present and hasattr(model, "freeze_base_model") else None
+    adapters = LoraConfig(
+        r=hyperparameters.lora_rank,
+        lora_alpha=hyperparameters.lora_alpha,
+        lora_dropout=hyperparameters.dropout or 0.0,
+        target_modules=targets,
+        modules_to_save=head,
+    )
+    return get_peft_model(model, adapters)

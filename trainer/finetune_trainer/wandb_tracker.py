@@ -1,0 +1,356 @@
+"""Reports a trial to W&B; usable alone, with nothing else of this package.
+
+    tracker = WandbTracker.start(Tracking(project="speech"), config={"learning_rate": 1e-5})
+    tracker.log({"train/loss": 0.3}, step=1)
+    tracker.finish(0)
+
+The API key comes from `WANDB_API_KEY` alone. Metric names are those of docs/design.md.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from .contract import GateVerdict, SuiteResult, Tracking
+from .errors import TrackerUnauthorizedError, TrackerUnavailableError, TrialError
+from .quality import QualityReport
+from .tracking import Number
+
+TABLE_ROWS = 500
+"""Rows of a per-utterance table; those with most errors come first. W&B's pages become slow with more."""
+
+
+class WandbTracker:
+    """One W&B run."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        run.define_metric("train/step")
+        for pattern in ("train/*", "eval/*"):
+            run.define_metric(pattern, step_metric="train/step")
+
+    @classmethod
+    def start(
+        cls,
+        tracking: Tracking,
+        *,
+        config: Mapping[str, Any],
+        run_id: str | None = None,
+        sweep_id: str | None = None,
+        directory: str | None = None,
+        on_stop: Callable[[], None] | None = None,
+        job_type: str = "train",
+    ) -> WandbTracker:
+        """Begins a run, or continues the one with this id.
+
+        Args:
+            tracking: Server, project, group, tags.
+            config: The run's configuration.
+            run_id: Fixed id; W&B chooses one otherwise.
+            sweep_id: Sweep that the run belongs to.
+            directory: Where files wait for their upload.
+            on_stop: Called from another thread when the server asks for the run's end.
+            job_type: Kind of run on W&B's page.
+
+        Raises:
+            TrackerUnauthorizedError: The API key is missing or wrong.
+            TrackerUnavailableError: The server does not answer.
+        """
+        use_server(tracking)
+        directory = directory or tempfile.gettempdir()
+        os.makedirs(directory, exist_ok=True)
+        with tracker_errors(tracking):
+            run = wandb.init(
+                entity=tracking.entity,
+                project=tracking.project,
+                id=run_id,
+                resume="allow",
+                group=tracking.group,
+                tags=list(tracking.tags) or None,
+                job_type=job_type,
+                config=dict(config),
+                dir=directory,
+                mode=tracking.mode,
+                reinit="finish_previous",
+                settings=wandb.Settings(sweep_id=sweep_id, stop_fn=on_stop, disable_git=True, save_code=False),
+            )
+        return cls(run)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id."""
+        return str(self._run.id)
+
+    @property
+    def run_url(self) -> str | None:
+        """Address of the run's page; None offline."""
+        return str(self._run.url) if self._run.url else None
+
+    def log(self, values: Mapping[str, Number], *, step: int | None = None) -> None:
+        """Adds a point to the history, at an optimiser step."""
+        point = dict(values)
+        if step is not None:
+            point["train/step"] = step
+        self._run.log(point)
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Sets the run's final values."""
+        self._run.summary.update(dict(values))
+
+    def log_dataset(
+        self, report: QualityReport, split_sizes: Mapping[str, int], error_types: Mapping[str, int]
+    ) -> None:
+        """Reports sizes, quality and error types: a table of odd rows, a bar and a pie chart."""
+        values: dict[str, Any] = {f"data/{name}": size for name, size in split_sizes.items()}
+        values |= {f"data/quality/{code}": count for code, count in report.counts.items()}
+        values |= {f"data/error_type/{kind}": count for kind, count in error_types.items()}
+        values |= {
+            "data/rows": report.rows,
+            "data/used": report.used,
+            "data/error_cases": report.error_cases,
+            "data/audio_hours": report.seconds / 3600,
+        }
+        self.summarize(values)
+        issues = [[issue.row, issue.audio, issue.code, issue.detail, issue.excluded] for issue in report.issues]
+        charts: dict[str, Any] = {
+            "data/issues": wandb.Table(
+                columns=["row", "audio", "issue", "detail", "excluded"], data=issues[:TABLE_ROWS]
+            )
+        }
+        if error_types:
+            table = wandb.Table(columns=["error type", "utterances"], data=[list(item) for item in error_types.items()])
+            charts["data/error_types"] = wandb.plot.bar(table, "error type", "utterances", title="Error types")
+            charts["data/error_types_pie"] = wandb.Html(pie_chart(error_types, "Error types"), inject=False)
+        self._run.log(charts)
+
+    def log_comparison(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Reports candidate against baseline: a table, a scatter plot of WER, a distribution of WER."""
+        if not rows:
+            return
+        worst = sorted(rows, key=lambda row: -float(row["wer"]))[:TABLE_ROWS]
+        columns = list(rows[0])
+        table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in worst])
+        scatter = wandb.Table(
+            columns=["baseline_wer", "wer"], data=[[row["baseline_wer"], row["wer"]] for row in worst]
+        )
+        title = f"{name}: WER per utterance"
+        self._run.log(
+            {
+                f"{name}/utterances": table,
+                f"{name}/scatter": wandb.plot.scatter(scatter, "baseline_wer", "wer", title=title),
+                f"{name}/wer_distribution": wandb.Histogram([float(row["wer"]) for row in rows]),
+                f"{name}/baseline_wer_distribution": wandb.Histogram([float(row["baseline_wer"]) for row in rows]),
+            }
+        )
+
+    def log_error_types(self, rates: Mapping[str, tuple[float, float]]) -> None:
+        """Reports WER per error type, as values and as a bar chart of the reduction."""
+        if not rates:
+            return
+        self.summarize({f"test/wer_by_type/{kind}": candidate for kind, (candidate, _) in rates.items()})
+        self.summarize({f"test/baseline_wer_by_type/{kind}": baseline for kind, (_, baseline) in rates.items()})
+        table = wandb.Table(
+            columns=["error type", "WER", "baseline WER", "reduction"],
+            data=[[kind, candidate, baseline, baseline - candidate] for kind, (candidate, baseline) in rates.items()],
+        )
+        chart = wandb.plot.bar(table, "error type", "reduction", title="WER reduction per error type")
+        self._run.log({"test/error_types": table, "test/error_type_reduction": chart})
+
+    def log_suites(self, suites: Sequence[SuiteResult]) -> None:
+        """Reports the regression suites: a table and a bar chart of the degradation."""
+        if not suites:
+            return
+        for suite in suites:
+            key = f"regression/{suite.name}"
+            self.summarize(
+                {
+                    f"{key}/wer": suite.wer,
+                    f"{key}/baseline_wer": suite.baseline_wer,
+                    f"{key}/degradation": suite.wer - suite.baseline_wer,
+                    f"{key}/degraded_utterances": suite.degraded,
+                    f"{key}/passed": suite.passed,
+                }
+            )
+        columns = ["suite", "utterances", "WER", "baseline WER", "degradation", "degraded", "passed"]
+        data = [
+            [s.name, s.utterances, s.wer, s.baseline_wer, s.wer - s.baseline_wer, s.degraded, s.passed] for s in suites
+        ]
+        table = wandb.Table(columns=columns, data=data)
+        chart = wandb.plot.bar(table, "suite", "degradation", title="WER degradation per regression suite")
+        self._run.log({"regression/suites": table, "regression/degradation": chart})
+
+    def log_gates(self, verdicts: Sequence[GateVerdict]) -> None:
+        """Reports the gates' verdicts, one by one and together."""
+        data = [[verdict.name, verdict.value, verdict.threshold, verdict.passed] for verdict in verdicts]
+        self._run.log({"gates/verdicts": wandb.Table(columns=["gate", "value", "threshold", "passed"], data=data)})
+        self.summarize(
+            {f"gates/{verdict.name}": verdict.passed for verdict in verdicts}
+            | {"gates/passed": all(verdict.passed for verdict in verdicts)}
+        )
+
+    def log_backlog(self, error_cases: int, corrected: int, by_type: Mapping[str, int] | None = None) -> None:
+        """Reports how error cases accumulate and how many of them the current model gets right.
+
+        Args:
+            error_cases: All cases collected so far.
+            corrected: Cases that the current model transcribes without error.
+            by_type: Cases per error type.
+        """
+        values: dict[str, Number] = {
+            "errors/total": error_cases,
+            "errors/corrected": corrected,
+            "errors/correction_rate": corrected / error_cases if error_cases else 0.0,
+        }
+        self.log(values | {f"errors/by_type/{kind}": count for kind, count in (by_type or {}).items()})
+
+    def log_deployment(self, artifact: str, alias: str, metrics: Mapping[str, float]) -> None:
+        """Reports that a model went into service.
+
+        Args:
+            artifact: Full name with version.
+            alias: Role that it took, such as `production`.
+            metrics: Scores it was promoted for.
+        """
+        table = wandb.Table(columns=["artifact", "alias", *metrics], data=[[artifact, alias, *metrics.values()]])
+        self._run.log(
+            {"deployments/models": table, **{f"deployments/{name}": value for name, value in metrics.items()}}
+        )
+        self.summarize({"deployments/artifact": artifact, "deployments/alias": alias})
+
+    def use_dataset(self, name: str, uri: str, path: str | None, artifact: str | None) -> None:
+        """Notes the dataset as an input: the artifact it came from, or a new one with its manifest.
+
+        The artifact is addressed by content, so that a hundred trials on one dataset make one version.
+        """
+        if artifact is not None:
+            self._run.use_artifact(artifact)
+            return
+        dataset = wandb.Artifact(name, type="dataset", metadata={"uri": uri})
+        if path is not None:
+            dataset.add_file(path)
+        else:
+            dataset.add_reference(uri, checksum=False)
+        self._run.use_artifact(dataset)
+
+    def use_model(self, artifact: str) -> None:
+        """Notes the base model as an input."""
+        self._run.use_artifact(artifact)
+
+    def log_model(self, name: str, folder: Path, metadata: Mapping[str, Any]) -> str | None:
+        """Logs a model and waits until the server has it; returns `entity/project/name:version`, None offline."""
+        artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
+        artifact.add_dir(str(folder))
+        logged = self._run.log_artifact(artifact)
+        if self._run.offline:
+            return None
+        try:
+            logged.wait(timeout=1800)
+        except wandb.errors.CommError as error:
+            raise TrackerUnavailableError(
+                f"The tracker did not take the model artifact {name}: {_line(error)}."
+            ) from error
+        return f"{logged.entity}/{logged.project}/{logged.name}"
+
+    def download(self, artifact: str) -> tuple[str, str]:
+        """Fetches an artifact and notes it as an input."""
+        used = self._run.use_artifact(artifact)
+        return str(used.download()), f"{used.entity}/{used.project}/{used.name}"
+
+    def mark_preempting(self) -> None:
+        """Tells the server to hand the run out again once this process is gone."""
+        self._run.mark_preempting()
+
+    def finish(self, exit_code: int) -> None:
+        """Sends what is left and ends the run."""
+        self._run.finish(exit_code=exit_code)
+
+
+def use_server(tracking: Tracking) -> None:
+    """Points the SDK at the configured server; must come before its first call in a process."""
+    if tracking.base_url:
+        os.environ["WANDB_BASE_URL"] = tracking.base_url
+    # A parent that used the SDK leaves its service's address here; sharing it would tie this run's life to the parent's.
+    os.environ.pop("WANDB_SERVICE", None)
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@contextmanager
+def tracker_errors(tracking: Tracking) -> Iterator[None]:
+    """Names the SDK's errors in the contract's terms.
+
+    Raises:
+        TrackerUnauthorizedError: The API key is missing or wrong.
+        TrackerUnavailableError: The server does not answer.
+    """
+    server = tracking.base_url or os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    try:
+        yield
+    except TrialError:
+        raise
+    except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+        raise TrackerUnauthorizedError(
+            f"The tracker {server} refused the API key ({_line(error)}); check WANDB_API_KEY."
+        ) from error
+    except (wandb.errors.Error, OSError, TimeoutError) as error:
+        text = _line(error)
+        if any(mark in text.lower() for mark in ("401", "403", "permission", "unauthorized", "api key")):
+            raise TrackerUnauthorizedError(f"The tracker {server} refused the API key ({text}).") from error
+        raise TrackerUnavailableError(f"The tracker {server} does not answer ({text}).") from error
+
+
+def pie_chart(shares: Mapping[str, int], title: str) -> str:
+    """A pie chart as a small SVG document: W&B has no chart of this kind of its own.
+
+    Args:
+        shares: Count per slice; slices of 0 are left out.
+        title: Text above the chart.
+    """
+    import html
+    import math
+
+    total = sum(shares.values())
+    slices, legend, angle = [], [], -math.pi / 2
+    filled = [(kind, count) for kind, count in shares.items() if count > 0]
+    for place, (kind, count) in enumerate(filled):
+        colour = f"hsl({int(360 * place / max(1, len(filled)))} 60% 55%)"
+        end = angle + 2 * math.pi * count / total
+        if len(filled) == 1:
+            slices.append(f'<circle cx="110" cy="130" r="90" fill="{colour}"/>')
+        else:
+            x1, y1, x2, y2 = (round(v, 2) for v in _arc(angle, end))
+            large = int(end - angle > math.pi)
+            slices.append(f'<path d="M110 130 L{x1} {y1} A90 90 0 {large} 1 {x2} {y2} Z" fill="{colour}"/>')
+        y = 60 + 22 * place
+        legend.append(
+            f'<rect x="230" y="{y}" width="14" height="14" fill="{colour}"/>'
+            f'<text x="252" y="{y + 12}">{html.escape(kind)}: {count} ({count / total:.0%})</text>'
+        )
+        angle = end
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" font-family="sans-serif" font-size="13">'
+        f'<text x="10" y="22" font-size="16">{html.escape(title)}</text>{"".join(slices)}{"".join(legend)}</svg>'
+    )
+
+
+def _arc(start: float, end: float) -> tuple[float, float, float, float]:
+    import math
+
+    return (
+        110 + 90 * math.cos(start),
+        130 + 90 * math.sin(start),
+        110 + 90 * math.cos(end),
+        130 + 90 * math.sin(end),
+    )
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__
