@@ -1,0 +1,194 @@
+"""Status blocks that both kinds share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from finetune_operator.api.base import PRESERVE, Status
+
+
+class Condition(Status):
+    """A metav1.Condition."""
+
+    type: str
+    """Ready, Reconciling, Stalled (kstatus), Complete, Failed, Suspended or Promoted."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: str
+    """One word for machines."""
+    message: str = ""
+    """One sentence for people."""
+    last_transition_time: str
+    """When status last changed (RFC 3339)."""
+    observed_generation: int
+    """Generation of the spec that this was judged on."""
+
+
+class TrialCounts(Status):
+    """Trials of the current round by state."""
+
+    total: int = 0
+    """All that the tracker knows of."""
+    running: int = 0
+    """Pending or running."""
+    succeeded: int = 0
+    """Finished with a result."""
+    failed: int = 0
+    """Failed or crashed."""
+    stopped: int = 0
+    """Ended early: by early termination, by hand, or as an excess over `trials`."""
+    preempted: int = 0
+    """Interrupted, waiting to be resumed."""
+    duplicates: int = 0
+    """Repetitions of the hyperparameters of an earlier trial."""
+
+
+class Usage(Status):
+    """What the round has cost."""
+
+    gpu_hours: str = "0"
+    """GPU-hours of all pods."""
+    updated_at: datetime | None = None
+    """Until when they are counted."""
+
+
+class TestScores(Status):
+    """Scores on the held-out test set, which the search did not select on; gates judge by them."""
+
+    wer: float | None = None
+    """Word error rate of the candidate."""
+    baseline_wer: float | None = None
+    """Word error rate of the untouched model."""
+    relative_improvement: float | None = None
+    """(baselineWer - wer) / baselineWer."""
+    p_value: float | None = None
+    """Paired bootstrap over utterances: probability that the gain is chance."""
+    suites_passed: int = 0
+    """Regression suites within their bound."""
+    suites_total: int = 0
+    """All regression suites."""
+
+
+class BestRun(Status):
+    """The best finished trial."""
+
+    id: str
+    """Run id."""
+    name: str = ""
+    """Display name."""
+    url: str = ""
+    """Page of the run."""
+    metric: str
+    """Name of the metric that decided."""
+    value: float
+    """Its value."""
+    baseline: float | None = None
+    """The untouched model's value on the same data."""
+    relative_improvement: float | None = None
+    """(baseline - value) / baseline, signed so that better is positive."""
+    hyperparameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra=PRESERVE)
+    """Values of the swept hyperparameters."""
+    artifact: str | None = None
+    """Model artifact that the run logged."""
+    test: TestScores | None = None
+    """Its scores on the held-out test set."""
+
+
+class SweepStatus(Status):
+    """The W&B sweep of the current round."""
+
+    id: str | None = None
+    """Sweep id."""
+    url: str | None = None
+    """Page of the sweep."""
+    stage: int = 0
+    """Stage, counted from 0."""
+    trials: int | None = None
+    """Cap on trials when the round ended; a higher one starts a new round."""
+
+
+class GateStatus(Status):
+    """One gate's verdict."""
+
+    name: str
+    """Name of the gate."""
+    value: float | None = None
+    """What was measured."""
+    threshold: float
+    """The bound it was held to."""
+    passed: bool
+    """Whether it passed."""
+
+
+class PromotionRecord(Status):
+    """A promotion that is past."""
+
+    artifact: str | None = None
+    """Artifact."""
+    version: str | None = None
+    """Version in the registry."""
+    at: str
+    """When (RFC 3339)."""
+    by: str = "operator"
+    """Who approved it."""
+    action: Literal["Promoted", "RolledBack"] = "Promoted"
+    """What was done."""
+
+
+class PromotionStatus(Status):
+    """Where the result stands on its way into service."""
+
+    state: Literal["Pending", "Rejected", "AwaitingApproval", "Promoted", "RolledBack"] = "Pending"
+    """Stage of the promotion."""
+    run: str | None = None
+    """Run that this decision is about."""
+    artifact: str | None = None
+    """Artifact in service after it."""
+    version: str | None = None
+    """Its version in the registry, such as `v3`."""
+    aliases: tuple[str, ...] = ()
+    """Aliases it carries."""
+    reason: str = ""
+    """Why, in a sentence."""
+    at: str | None = None
+    """When it was decided (RFC 3339)."""
+    approved_by: str | None = None
+    """Who approved it, when approval is Manual."""
+    previous: str | None = None
+    """Version that held the aliases before; a rollback returns to it."""
+    rollback: str | None = None
+    """Value of the annotation finetune.dev/rollback that was last carried out."""
+    gates: tuple[GateStatus, ...] = Field(default=(), max_length=16)
+    """Verdict of each gate."""
+    history: tuple[PromotionRecord, ...] = Field(default=(), max_length=10)
+    """The latest decisions, newest last."""
+
+
+class CommonStatus(Status):
+    """Fields of both statuses."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that this status describes."""
+    round: int | None = None
+    """Counts the rounds: a changed search or training starts a new one, a finished one is never run again."""
+    spec_hash: str | None = None
+    """Fingerprint of what makes a round, to tell whether a change of spec starts a new one."""
+    start_time: datetime | None = None
+    """When the round started."""
+    completion_time: datetime | None = None
+    """When the round ended."""
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """Conditions; the reason of Ready answers `why is it not running?` in one word."""
+    attempts: int | None = None
+    """Jobs created in this round."""
+    usage: Usage | None = None
+    """Cost of the round."""
+    promotion: PromotionStatus | None = None
+    """Where the result stands on its way into service."""

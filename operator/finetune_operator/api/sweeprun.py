@@ -1,0 +1,150 @@
+"""The SweepRun kind: a hyperparameter search as parallel W&B sweep agents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from finetune_operator.api.base import PRESERVE, Fraction, Spec, Status, rules
+from finetune_operator.api.shared import BudgetSpec, PromotionSpec, TrainerSpec, WandbSpec
+from finetune_operator.api.status import BestRun, CommonStatus, SweepStatus, TrialCounts
+
+Method = Literal["random", "bayes", "grid"]
+MetricName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[-._/a-zA-Z0-9]+$")]
+Parameters = Annotated[dict[str, Any], Field(json_schema_extra={**PRESERVE, "maxProperties": 64})]
+
+
+class MetricSpec(Spec):
+    """The number that the sweep optimises."""
+
+    name: MetricName = "eval/wer"
+    """Key of the metric in a run's summary."""
+    goal: Literal["minimize", "maximize"] = "minimize"
+    """Direction."""
+
+
+class RefineSpec(Spec):
+    """How a stage narrows the space of the one before."""
+
+    around: Literal["best"] = "best"
+    """Centre of the narrowed space."""
+    factor: int = Field(default=2, ge=2, le=16)
+    """The range of each parameter shrinks by this factor."""
+
+
+class StageSpec(Spec):
+    """One stage of a staged search."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """Name of the stage."""
+    method: Method = "random"
+    """Search method of this stage."""
+    trials: int = Field(ge=1, le=10_000)
+    """Trials of this stage."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Overrides of spec.parameters, key by key."""
+    refine: RefineSpec | None = None
+    """Narrow the space around the best of the earlier stages."""
+
+
+class SpecialiseSpec(Spec):
+    """One best configuration per group of error cases beside the general one."""
+
+    by: Literal["errorType"] = "errorType"
+    """What groups the error cases."""
+
+
+class ContinuousSpec(Spec):
+    """Small sweeps as the data grows."""
+
+    new_error_cases: int = Field(ge=1, le=100_000_000)
+    """New error cases that start a round."""
+    trials: int = Field(default=5, ge=1, le=10_000)
+    """Trials of such a round."""
+    min_improvement: Fraction = "0.05"
+    """Least relative improvement that replaces the configuration in service."""
+
+
+class SweepRunSpec(Spec):
+    """A search for the best hyperparameters."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.trainer.nodes == 1",
+                "trainer.nodes above 1 is for FinetuneJob: a sweep's agents are independent pods",
+            ),
+            ("self.preset != 'none' || has(self.parameters)", "parameters is required when preset is none"),
+            ("self.stages.all(s, s.trials <= self.trials)", "a stage must not have more trials than the sweep"),
+        )
+    )
+
+    suspend: bool = False
+    """Stop the agents gracefully and keep the results; set it back to resume."""
+    wandb: WandbSpec = WandbSpec()
+    """Where the runs are tracked."""
+    method: Method = "random"
+    """Search method of W&B."""
+    metric: MetricSpec = MetricSpec()
+    """What to optimise."""
+    preset: Literal["finetuning", "minimal", "none"] = "finetuning"
+    """Search space to start from; parameters override it key by key. `finetuning`: learning rate (log-uniform), batch size,
+    epochs, warmup, weight decay, dropout, gradient accumulation, with hyperband. `minimal`: learning rate and epochs."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Search space in W&B's sweep syntax, verbatim."""
+    early_terminate: dict[str, Any] | None = Field(default=None, json_schema_extra={**PRESERVE, "maxProperties": 16})
+    """Early termination in W&B's syntax (hyperband). An empty object turns the preset's off."""
+    trials: int = Field(default=20, ge=1, le=10_000)
+    """Hard cap on the number of trials, held whatever the tracker hands out."""
+    parallelism: int = Field(default=1, ge=0, le=1000)
+    """Agents at a time; `kubectl scale` changes it live."""
+    stages: Annotated[tuple[StageSpec, ...], Field(max_length=8)] = ()
+    """Stages of a staged search; empty is one stage with method, trials and parameters of the spec."""
+    budget: BudgetSpec = BudgetSpec()
+    """Ceilings on cost."""
+    specialise: SpecialiseSpec | None = None
+    """Specialised configurations."""
+    continuous: ContinuousSpec | None = None
+    """Small sweeps as the data grows."""
+    trainer: TrainerSpec
+    """How trials run."""
+    promotion: PromotionSpec | None = None
+    """When and where the best run's model goes into service."""
+
+
+class AgentsStatus(Status):
+    """The agents' Job of the current attempt."""
+
+    job_name: str | None = None
+    """Name of the Job."""
+    trials_at_start: int = 0
+    """Ended trials when the attempt began, to tell whether it made progress."""
+    failures: int = 0
+    """Attempts in a row without progress."""
+
+
+class SweepRunStatus(CommonStatus):
+    """What is known of a SweepRun."""
+
+    sweep: SweepStatus | None = None
+    """The W&B sweep."""
+    trials: TrialCounts | None = None
+    """Trials by state."""
+    best_run: BestRun | None = None
+    """The best finished trial."""
+    active_agents: int | None = None
+    """Agent pods that are running or starting."""
+    selector: str | None = None
+    """Label selector of the agent pods, for the scale subresource."""
+    agents: AgentsStatus | None = None
+    """The agents' Job."""
+
+
+class SweepRun(Status):
+    """A parsed SweepRun object."""
+
+    spec: SweepRunSpec
+    """Desired state."""
+    status: SweepRunStatus = SweepRunStatus()
+    """Observed state."""

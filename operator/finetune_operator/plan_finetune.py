@@ -1,0 +1,405 @@
+"""The plan of a FinetuneJob: from what is observed to what to do and what to say. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from finetune_trainer.contract import FailureClass, TrialResult
+
+from finetune_operator import blockers, hyperparameters, jobs, lifecycle, names, podtemplate, promotion, trial, usage
+from finetune_operator import conditions as c
+from finetune_operator.actions import Action, Apply, DeleteJob, PatchJob, Plan, Problem, ReadRun
+from finetune_operator.api import FinetuneJob, FinetuneJobStatus
+from finetune_operator.api.finetunejob import FailureStatus, MetricsStatus, RegressionStatus, RunStatus
+from finetune_operator.facts import JobFacts, PodFacts, RunFacts
+from finetune_operator.observed import Observed
+
+_HEARTBEAT = timedelta(seconds=60)
+_SOON = timedelta(seconds=5)
+_USAGE_EVERY = timedelta(seconds=60)
+
+_RETRIES: dict[FailureClass, int | None] = {
+    FailureClass.BAD_CONFIG: 0,
+    FailureClass.BAD_DATA: 0,
+    FailureClass.DIVERGED: 0,  # the seed is fixed: it would diverge again
+    FailureClass.OUT_OF_MEMORY: 1,  # once: a neighbour on the same GPU may have been the cause
+    FailureClass.TRACKER_UNAUTHORIZED: None,  # until the key is put right; pauses grow
+    FailureClass.TRACKER_UNAVAILABLE: None,
+    FailureClass.PREEMPTED: None,
+}
+"""Retries that a failure class allows at most, beside spec.retry.limit; None: any number, and none of them counts."""
+
+
+def plan(observed: Observed[FinetuneJob]) -> Plan[FinetuneJobStatus]:
+    """Decides the next step of a FinetuneJob."""
+    return _Planner(observed).plan()
+
+
+def retry_pause(failure: FailureClass, attempts: int) -> timedelta:
+    """Pause before the next attempt: none after a preemption, else 5 s doubling to 5 minutes."""
+    if failure is FailureClass.PREEMPTED:
+        return timedelta()
+    return timedelta(seconds=min(5 * 2 ** max(0, attempts - 1), 300))
+
+
+def problem(observed: Observed[FinetuneJob]) -> str | None:
+    """A sentence that names the field at fault, or None for a sound spec."""
+    spec = observed.resource.spec
+    for key, value in spec.hyperparameters.items():
+        if key not in hyperparameters.NAMES:
+            known = ", ".join(sorted(hyperparameters.NAMES))
+            return f"spec.hyperparameters.{key}: unknown hyperparameter; known are {known}"
+        if isinstance(value, (dict, list)) or value is None:
+            return f"spec.hyperparameters.{key}: must be a number, a text or a boolean"
+    if spec.hyperparameters and spec.hyperparameters_from:
+        return "spec.hyperparametersFrom: excludes spec.hyperparameters"
+    if fault := podtemplate.check(spec.trainer.pod_template):
+        return f"spec.trainer.podTemplate: {fault}"
+    if (spec.trainer.image or observed.defaults.image) is None:
+        return "spec.trainer.image: is required, as the operator was installed without a default"
+    return None
+
+
+@dataclass
+class _Planner:
+    """One planning pass: `status` and `actions` take shape while it goes through the stages of a training's life."""
+
+    observed: Observed[FinetuneJob]
+    status: FinetuneJobStatus = field(init=False)
+    actions: list[Action] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.status = self.observed.resource.status
+        self.spec = self.observed.resource.spec
+        self.now = self.observed.now
+        self.generation = self.observed.identity.generation
+        self.round_pods = [pod for pod in self.observed.pods if pod.round == self.status.round]
+
+    # -- entry ---------------------------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan[FinetuneJobStatus]:
+        if self.observed.deleted_for is not None:
+            return Plan(None)
+        if fault := problem(self.observed):
+            self._hold_jobs()
+            self.status = lifecycle.stalled(self.status, "InvalidSpec", fault, self.generation, self.now)
+            return self._done(None)
+        changed = lifecycle.fingerprint(self.spec) != self.status.spec_hash
+        if self.status.round is None or (self.status.observed_generation != self.generation and changed):
+            return self._start_round()
+        if lifecycle.finished(self.status):
+            return self._settle()
+        self._measure()
+        if self.spec.suspend:
+            return self._suspend()
+        return self._advance()
+
+    def _done(self, requeue: timedelta | None) -> Plan[FinetuneJobStatus]:
+        return Plan(self.status, tuple(self.actions), requeue)
+
+    def _progress(self, reason: str, message: str, requeue: timedelta | None = _HEARTBEAT) -> Plan[FinetuneJobStatus]:
+        self.status = lifecycle.progressing(self.status, reason, message, self.generation, self.now)
+        return self._done(requeue)
+
+    def _update(self, **fields: object) -> None:
+        self.status = self.status.model_copy(update=fields)
+
+    def _start_round(self) -> Plan[FinetuneJobStatus]:
+        """Records the intent before anything is done."""
+        self.actions.extend(DeleteJob(job.name) for job in self.observed.jobs if not job.deleting)
+        old = self.status
+        number = (old.round or 0) + 1
+        self.status = FinetuneJobStatus(
+            round=number,
+            spec_hash=lifecycle.fingerprint(self.spec),
+            start_time=self.now,
+            run=RunStatus(id=names.run_id(self.observed.identity.uid, number)),
+            conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
+            promotion=old.promotion,
+        )
+        return self._progress("Accepted", "The training starts.", timedelta())
+
+    def _settle(self) -> Plan[FinetuneJobStatus]:
+        """After the end: Jobs get their time to live, promotions go on."""
+        ttl = self.spec.trainer.ttl_seconds_after_finished
+        self.actions.extend(
+            PatchJob(job.name, {"ttlSecondsAfterFinished": ttl})
+            for job in self.observed.jobs
+            if job.finished and not job.deleting and job.ttl != ttl
+        )
+        self._update(observed_generation=self.generation)
+        if c.is_true(self.status.conditions, c.COMPLETE) and self.spec.promotion:
+            return self._done(self._promote())
+        return self._done(None)
+
+    def _suspend(self) -> Plan[FinetuneJobStatus]:
+        self._hold_jobs()
+        active = any(pod.active for pod in self.round_pods)
+        message = "Suspended by spec.suspend" + ("; the pod is leaving." if active else ".")
+        self.status = lifecycle.suspended(self.status, message, self.generation, self.now)
+        return self._done(_SOON if active else None)
+
+    def _hold_jobs(self) -> None:
+        for job in self.observed.jobs:
+            if job.finished or job.deleting:
+                continue
+            if self.spec.trainer.queue_name:  # Kueue owns spec.suspend of its Jobs, and would lift it
+                self.actions.append(DeleteJob(job.name))
+            elif not job.suspended:
+                self.actions.append(PatchJob(job.name, {"suspend": True}))
+
+    def _measure(self) -> None:
+        assert self.status.start_time is not None
+        gpus = self.spec.trainer.resources.gpus
+        self.usage = usage.advance(self.status.usage, self.round_pods, gpus, self.status.start_time, self.now)
+        if usage.worth_writing(self.status.usage, self.usage, _USAGE_EVERY):
+            self._update(usage=self.usage)
+
+    # -- a round -------------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> Plan[FinetuneJobStatus]:
+        leftovers = [job for job in self.observed.jobs if job.round != self.status.round]
+        if leftovers:
+            self.actions.extend(DeleteJob(job.name) for job in leftovers if not job.deleting)
+            return self._progress("Replacing", "Waits for the pods of the earlier round to leave.", _SOON)
+        attempt = self.status.attempts or 1
+        job = next((job for job in self.observed.jobs if job.attempt == attempt), None)
+        if job is not None and job.deleting:
+            return self._progress("Replacing", f"Waits for Job {job.name} to go.", _SOON)
+        if job is not None and job.finished:
+            return self._ended(job, attempt)
+        if blocked := self._blocked():
+            return self._progress(blocked.reason, blocked.message, timedelta(seconds=10))
+        if job is None:
+            return self._create_job(attempt)
+        if job.suspended and not self.spec.trainer.queue_name:
+            self.actions.append(PatchJob(job.name, {"suspend": False}))
+            return self._progress("Starting", "The training is being resumed.", _SOON)
+        return self._describe(job)
+
+    def _blocked(self) -> Problem | None:
+        """What must be there before a pod may start; a running pod is not disturbed by it."""
+        if self.status.hyperparameters is None and (waiting := self._resolve()):
+            return waiting
+        if self.status.attempts and any(pod.phase == "Running" for pod in self.round_pods):
+            return None
+        return self.observed.credentials or self.observed.results.problem or self.observed.tracker.problem
+
+    def _resolve(self) -> Problem | None:
+        """Fixes the hyperparameters of this round, or says what they wait for."""
+        if self.spec.hyperparameters_from is None:
+            self._update(hyperparameters=dict(self.spec.hyperparameters))
+            return None
+        wanted, source = self.spec.hyperparameters_from.sweep_run_ref.name, self.observed.source
+        if source is None:
+            return Problem("SweepRunNotFound", f"SweepRun {wanted} does not exist in this namespace.")
+        if source.failed:
+            return Problem("SweepRunFailed", f"SweepRun {wanted} has failed ({source.state}): it has no best run.")
+        if not source.complete:
+            return Problem("WaitingForSweep", f"Waits for SweepRun {wanted} ({source.state}).")
+        if source.hyperparameters is None:
+            return Problem("SweepRunFailed", f"SweepRun {wanted} is complete but names no best run.")
+        self._update(hyperparameters=dict(source.hyperparameters))
+        return None
+
+    def _create_job(self, attempt: int) -> Plan[FinetuneJobStatus]:
+        identity, trainer = self.observed.identity, self.spec.trainer
+        assert self.status.round is not None
+        image = trainer.image or self.observed.defaults.image
+        assert image is not None
+        base = names.child_name(identity.name, f"r{self.status.round}")
+        name = names.child_name(identity.name, f"r{self.status.round}-{attempt}")
+        document = trial.train_document(
+            self.spec, identity, self.observed.tracker.address, self.status.hyperparameters or {}, self.status.round
+        )
+        request = jobs.JobRequest(
+            owner=identity,
+            name=name,
+            config_map=base,
+            mode="train",
+            round=self.status.round,
+            stage=0,
+            attempt=attempt,
+            parallelism=trainer.nodes,
+            trainer=trainer,
+            image=image,
+            tracker=self.observed.tracker.address,
+            api_key=self.spec.wandb.api_key_secret_ref,
+        )
+        self.actions.append(Apply(jobs.config_map(identity, base, document)))
+        if trainer.nodes > 1:
+            self.actions.append(Apply(jobs.headless_service(identity, name)))
+        self.actions.append(Apply(jobs.job(request)))
+        self._update(attempts=attempt, job_name=name)
+        return self._progress("Starting", "The training is starting.", _SOON)
+
+    def _describe(self, job: JobFacts) -> Plan[FinetuneJobStatus]:
+        pods = [pod for pod in self.round_pods if pod.job == job.name]
+        running = sum(pod.phase == "Running" for pod in pods)
+        if running == job.parallelism:
+            return self._progress("Running", f"Training in Job {job.name}, attempt {self.status.attempts}.")
+        blocked = blockers.of_job(job, pods, self.spec.trainer.queue_name, self.observed.creation_error)
+        if blocked:
+            return self._progress(blocked.reason, blocked.message, _SOON)
+        return self._progress("Starting", "The training is starting.", _SOON)
+
+    # -- the end of an attempt -----------------------------------------------------------------------------------------
+
+    def _ended(self, job: JobFacts, attempt: int) -> Plan[FinetuneJobStatus]:
+        pods = [pod for pod in self.round_pods if pod.job == job.name]
+        if job.complete:
+            return self._succeeded(pods)
+        failure, message = _verdict(job, pods)
+        counted = _RETRIES.get(failure, self.spec.retry.limit)
+        failures = (self.status.failures or 0) + (counted is not None)
+        self._update(failure=FailureStatus.model_validate({"class": failure.value, "message": message}))
+        if counted is not None and failures > min(counted, self.spec.retry.limit):
+            self._update(failures=failures, usage=self.usage)
+            self.status = lifecycle.failed(self.status, failure.value, message, self.generation, self.now)
+            return self._done(_SOON)
+        waited = self.now - (job.finished_at or self.now)
+        pause = retry_pause(failure, attempt)
+        if waited < pause:
+            return self._progress(failure.value, f"{message}; attempt {attempt + 1} follows.", pause - waited)
+        if blocked := self._blocked():
+            return self._progress(blocked.reason, blocked.message, timedelta(seconds=10))
+        self._update(failures=failures)
+        return self._create_job(attempt + 1)
+
+    def _succeeded(self, pods: list[PodFacts]) -> Plan[FinetuneJobStatus]:
+        result = next((pod.result for pod in pods if pod.result and pod.result.metrics), None)
+        if self.status.metrics is None:
+            if result is not None:
+                self._take(result)
+            elif (run := self.observed.results.run) is not None:
+                self._take_run(run)
+            elif self.observed.results.run_missing:
+                message = "The training ended, but neither its pod nor the tracker has its result."
+                self.status = lifecycle.failed(self.status, "ResultLost", message, self.generation, self.now)
+                return self._done(_SOON)
+            else:
+                trouble = self.observed.credentials or self.observed.results.problem or self.observed.tracker.problem
+                if trouble:
+                    return self._progress(trouble.reason, trouble.message, timedelta(seconds=10))
+                assert self.status.run is not None
+                self.actions.append(ReadRun(self.status.run.id))
+                return self._progress("Finishing", "Reads the result from the tracker.", _SOON)
+        self._update(usage=self.usage, failure=None)
+        if self.spec.promotion and (requeue := self._promote()) is not None:
+            trouble = self.observed.results.problem or self.observed.credentials
+            if trouble:
+                return self._progress(trouble.reason, trouble.message, requeue)
+            return self._progress("Promoting", "All gates are met; linking to the registry.", requeue)
+        self._publish()
+        reason = self.status.promotion.state if self.status.promotion and self.spec.promotion else "Trained"
+        self.status = lifecycle.complete(self.status, reason, self._summary(), self.generation, self.now)
+        return self._done(_SOON)
+
+    def _take(self, result: TrialResult) -> None:
+        assert result.metrics is not None
+        assert self.status.run is not None
+        metrics = MetricsStatus(**result.metrics.model_dump())
+        if metrics.relative_improvement is None and metrics.baseline_wer and metrics.wer is not None:
+            gain = (metrics.baseline_wer - metrics.wer) / metrics.baseline_wer
+            metrics = metrics.model_copy(update={"relative_improvement": round(gain, 6)})
+        regression = result.regression
+        self._update(
+            metrics=metrics,
+            error_types=dict(sorted(result.error_types.items())[:32]) or None,
+            regression=RegressionStatus(passed=regression.passed, total=regression.total) if regression else None,
+            run=self.status.run.model_copy(update={"url": result.run_url}),
+            artifact=result.artifact,
+        )
+
+    def _take_run(self, run: RunFacts) -> None:
+        """The same from the run's summary, when the pod with its termination message is gone."""
+        keys = {
+            "wer": "test/wer",
+            "cer": "test/cer",
+            "baseline_wer": "test/baseline_wer",
+            "baseline_cer": "test/baseline_cer",
+            "validation_wer": "eval/wer",
+            "baseline_validation_wer": "baseline/wer",
+            "p_value": "test/p_value",
+            "relative_improvement": "test/relative_improvement",
+        }
+        artifact: Any = run.summary.get("artifact")
+        suites = [key for key in run.summary if key.startswith("regression/") and key.endswith("/wer")]
+        passed = round((run.metric("regression/pass_rate") or 0.0) * len(suites))
+        self._update(
+            metrics=MetricsStatus(**{name: run.metric(key) for name, key in keys.items()}),
+            regression=RegressionStatus(passed=passed, total=len(suites)) if suites else None,
+            artifact=artifact if isinstance(artifact, str) else None,
+        )
+
+    def _summary(self) -> str:
+        metrics = self.status.metrics
+        assert metrics is not None
+        if metrics.wer is None:
+            return "Trained."
+        text = f"WER {metrics.wer:.4g}"
+        if metrics.baseline_wer is not None:
+            text += f" (baseline {metrics.baseline_wer:.4g})"
+        if self.spec.promotion and self.status.promotion:
+            text += f". {self.status.promotion.reason}"
+        return text
+
+    def _promote(self) -> timedelta | None:
+        """Takes the promotion one step on; returns when to look again, None when it needs nothing more by itself."""
+        metrics, suites = self.status.metrics, self.status.regression or RegressionStatus()
+        assert metrics is not None
+        assert self.status.run is not None
+        assert self.spec.promotion is not None
+        before = self.status.promotion
+        verdicts = next((pod.result.gates for pod in self.round_pods if pod.result and pod.result.gates), ())
+        step = promotion.step(
+            self.spec.promotion,
+            before,
+            promotion.Candidate(self.status.run.id, self.status.artifact),
+            promotion.Evidence(
+                metrics.relative_improvement, metrics.p_value, suites.passed, suites.total, tuple(verdicts)
+            ),
+            self.observed.annotations,
+            self.observed.results.promoted,
+            self.now,
+        )
+        self._update(promotion=step.status)
+        self.status = lifecycle.promoted(self.status, self.generation, self.now)
+        if step.action is None:
+            if lifecycle.finished(self.status) and step.status != before:
+                self._publish()
+                self.status = lifecycle.complete(
+                    self.status, step.status.state, self._summary(), self.generation, self.now
+                )
+            return None
+        if self.observed.credentials is None and not self.observed.results.problem:
+            self.actions.append(step.action)
+        return timedelta(seconds=10)
+
+    def _publish(self) -> None:
+        metrics = self.status.metrics
+        assert metrics is not None
+        assert self.status.run is not None
+        data: dict[str, Any] = {
+            "hyperparameters.json": self.status.hyperparameters or {},
+            "metrics.json": metrics.to_wire(),
+            "run": self.status.run.id,
+            **({"artifact": self.status.artifact} if self.status.artifact else {}),
+        }
+        if self.spec.promotion and self.status.promotion:
+            data["promotion"] = self.status.promotion.state
+            if self.status.promotion.version:
+                data["version"] = self.status.promotion.version
+        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data)))
+
+
+def _verdict(job: JobFacts, pods: list[PodFacts]) -> tuple[FailureClass, str]:
+    """Why a training's Job has failed: the class and sentence of its latest failed pod."""
+    failed = [pod for pod in pods if pod.failure is not None]
+    if not failed:
+        return FailureClass.ERROR, f"Job {job.name} failed: {job.failure_reason}: {job.failure_message}"
+    latest = max(failed, key=lambda pod: (pod.finished_at is not None, pod.finished_at))
+    assert latest.failure is not None
+    return latest.failure, latest.failure_message

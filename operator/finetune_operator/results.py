@@ -1,0 +1,91 @@
+"""What the runs of a sweep say: counts, and the best of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from finetune_operator.api.status import BestRun, TestScores, TrialCounts
+from finetune_operator.api.sweeprun import MetricSpec
+from finetune_operator.facts import RunFacts, RunState
+
+
+def count(runs: Sequence[RunFacts], swept: Iterable[str]) -> TrialCounts:
+    """Trials by state; `swept` names the parameters that tell whether two trials are the same."""
+
+    def of(states: frozenset[str]) -> int:
+        return sum(run.state in states for run in runs)
+
+    swept = sorted(swept)
+    settings = [json.dumps([run.config.get(key) for key in swept], sort_keys=True) for run in runs if run.config]
+    return TrialCounts(
+        total=len(runs),
+        running=of(RunState.LIVE),
+        succeeded=of(RunState.SUCCEEDED),
+        failed=of(RunState.FAILED),
+        stopped=of(RunState.STOPPED),
+        preempted=of(RunState.PREEMPTED),
+        duplicates=len(settings) - len(set(settings)),
+    )
+
+
+def ended(counts: TrialCounts) -> int:
+    """Trials that will not change any more."""
+    return counts.succeeded + counts.failed + counts.stopped
+
+
+def best(runs: Iterable[RunFacts], metric: MetricSpec) -> RunFacts | None:
+    """The best finished run with a finite value of the metric; the earlier one (then the smaller id) wins a tie."""
+    sign = 1 if metric.goal == "minimize" else -1
+    candidates = [
+        (sign * value, run.created_at, run.id, run)
+        for run in runs
+        if run.state in RunState.SUCCEEDED and (value := run.metric(metric.name)) is not None
+    ]
+    return min(candidates, key=lambda candidate: candidate[:3])[3] if candidates else None
+
+
+def relative_improvement(value: float, baseline: float | None, goal: str) -> float | None:
+    """(baseline - value) / baseline, signed so that better is positive; None without a baseline above zero."""
+    if baseline is None or baseline <= 0:
+        return None
+    change = (baseline - value) / baseline
+    return change if goal == "minimize" else -change
+
+
+def describe(run: RunFacts, metric: MetricSpec, swept: Iterable[str], url: str) -> BestRun:
+    """The status block of the best run."""
+    value = run.metric(metric.name)
+    assert value is not None
+    baseline = run.metric("baseline/" + metric.name.rsplit("/", 1)[-1])
+    improvement = relative_improvement(value, baseline, metric.goal)
+    artifact: Any = run.summary.get("artifact")
+    return BestRun(
+        id=run.id,
+        name=run.name,
+        url=url,
+        metric=metric.name,
+        value=round(value, 6),
+        baseline=round(baseline, 6) if baseline is not None else None,
+        relative_improvement=round(improvement, 6) if improvement is not None else None,
+        hyperparameters={key: run.config[key] for key in sorted(swept) if key in run.config},
+        artifact=artifact if isinstance(artifact, str) else None,
+        test=_test_scores(run),
+    )
+
+
+def _test_scores(run: RunFacts) -> TestScores | None:
+    wer = run.metric("test/wer")
+    if wer is None:
+        return None
+    suites = [key for key in run.summary if key.startswith("regression/") and key.endswith("/wer")]
+    rate = run.metric("regression/pass_rate")
+    return TestScores(
+        wer=wer,
+        baseline_wer=run.metric("test/baseline_wer"),
+        relative_improvement=run.metric("test/relative_improvement"),
+        p_value=run.metric("test/p_value"),
+        suites_passed=round((rate or 0.0) * len(suites)),
+        suites_total=len(suites),
+    )
