@@ -10,7 +10,7 @@ PRONUNCIATION_LIKE = 0.5
 
 
 def infer_error_type(text: str, hypothesis: str) -> ErrorType:
-    """The kind of most of a row's word errors; ties go to the first of substitution, pronunciation, deletion, insertion.
+    """The kind of most of a row's word errors; ties go to the first of the four in `ErrorType`'s order.
 
     A substituted word that sounds like the right one ("tree" for "three") points at pronunciation or acoustics, another
     ("left" for "stop") at the language model; spelling stands in for sound.
@@ -22,7 +22,7 @@ def infer_error_type(text: str, hypothesis: str) -> ErrorType:
     from rapidfuzz.distance import Levenshtein
 
     reference, output = text.split(), hypothesis.split()
-    counts: dict[ErrorType, int] = {"substitution": 0, "pronunciation": 0, "deletion": 0, "insertion": 0}
+    counts: dict[ErrorType, int] = {"substitution": 0, "deletion": 0, "insertion": 0, "pronunciation": 0}
     for operation in Levenshtein.opcodes(reference, output):
         if operation.tag == "delete":
             counts["deletion"] += operation.src_end - operation.src_start

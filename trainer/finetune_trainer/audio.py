@@ -1,4 +1,4 @@
-"""Decoding of recordings to the model's sampling rate: one clip at a time, in threads, never more than a bounded number."""
+"""Decoding of recordings to the model's sampling rate, in threads, never more than a bounded number ahead."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def decode(utterance: Utterance, sampling_rate: int, max_seconds: float | None) 
     The header is read first, so that an hour-long file costs nothing when it is refused.
 
     Args:
+        utterance: The row whose recording is read.
         sampling_rate: Wanted rate in Hz.
         max_seconds: Longer recordings are refused; None accepts all.
     """

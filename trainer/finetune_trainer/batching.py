@@ -1,5 +1,6 @@
-"""Which utterances go into which batch: a pure function of lengths, seed and epoch, so that a resumed trial sees the
-same order, on any number of processes.
+"""Which utterances go into which batch.
+
+A pure function of lengths, seed and epoch, so that a resumed trial sees the same order, on any number of processes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ def batches_per_epoch(examples: int, batch_size: int) -> int:
 def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int, bucket: bool) -> list[list[int]]:
     """The batches of one epoch, shuffled.
 
-    With `bucket`, the shuffled order is cut into pools of 64 batches, each pool is sorted by length and cut into batches,
-    and the batches are shuffled: rows of a batch are of similar length, so that little padding is computed, while the
-    choice of rows stays random.
+    With `bucket`, the shuffled order is cut into pools of 64 batches, each pool is sorted by length and cut into
+    batches, and the batches are shuffled: rows of a batch are of similar length, so that little padding is computed,
+    while the choice of rows stays random.
 
     Args:
         lengths: Extent of each example along time.

@@ -125,9 +125,10 @@ def open_tracker(
 def end_failed(tracker: Tracker, failure: TrialError) -> TrialResult:
     """Reports a trial without a result to the tracker, and ends its run."""
     preempted = isinstance(failure, PreemptedError)
-    tracker.summarize({"failure/class": str(failure.failure_class), "failure/message": str(failure)[:1000]})
     if preempted:
         tracker.mark_preempting()
+    elif not isinstance(failure, StoppedError):
+        tracker.summarize({"failure/class": str(failure.failure_class), "failure/message": str(failure)[:1000]})
     tracker.finish(143 if preempted else 1)
     failure_class = None if isinstance(failure, StoppedError) else failure.failure_class
     return TrialResult(

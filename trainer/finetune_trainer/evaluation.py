@@ -18,7 +18,7 @@ from .features import Batch, Example, collate
 from .metrics import ErrorCounts, count_characters, count_words
 from .models import Base, plain
 from .normalizers import Normalizer
-from .training import Precision, _weight, objective
+from .training import Precision, objective, weight_of
 
 Outcome = Literal["pass", "degraded", "fail"]
 
@@ -84,6 +84,10 @@ def transcribe(
 
     Args:
         model: On the topology's device.
+        base: The checkpoint that the model was made from.
+        examples: What to transcribe.
+        topology: This process among its peers.
+        control: Where requests to end arrive.
         batch_size: Utterances per batch and process.
         with_loss: Also compute the mean loss (a second pass through the decoder for `seq2seq`).
 
@@ -115,7 +119,7 @@ def transcribe(
     for part, part_loss in topology.gather((mine, float(loss))):
         texts |= part
         total += part_loss
-    weight = sum(_weight(example, base) for example in examples)
+    weight = sum(weight_of(example, base) for example in examples)
     return Transcripts(
         texts=[texts[index] for index in range(len(examples))],
         seconds=time.monotonic() - began,
@@ -152,8 +156,10 @@ def judge_suite(suite: RegressionSuite, candidate: Score, baseline: Score) -> Su
 
 
 def outcomes(candidate: Score, baseline: Score) -> list[Outcome]:
-    """Each utterance's fate: `pass` when the candidate makes no more errors than the baseline, `fail` when it makes more
-    and gets at least half of the words wrong, `degraded` in between.
+    """Each utterance's fate.
+
+    `pass` when the candidate makes no more errors than the baseline, `fail` when it makes more and gets at least half
+    of the words wrong, `degraded` in between.
     """
     worse = candidate.words.errors > baseline.words.errors
     lost = 2 * candidate.words.errors >= candidate.words.units

@@ -48,6 +48,8 @@ def prepare(
     """Decodes, extracts features and tokenises.
 
     Args:
+        utterances: Rows of a manifest.
+        base: The checkpoint that they are for.
         report: Takes the rows that cannot be used, and the totals.
         device: Where the STFT runs.
         threads: Decoding threads.
@@ -81,6 +83,7 @@ def extract(clips: Sequence[np.ndarray[Any, Any]], base: Base, device: torch.dev
 
     Args:
         clips: Mono samples at the base's rate.
+        base: The checkpoint that they are for.
         device: Where Whisper's STFT runs; the result is on the CPU.
     """
     if not clips:

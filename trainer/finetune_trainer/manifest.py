@@ -70,7 +70,7 @@ def read_manifest(uri: str, download_artifact: Callable[[str], tuple[str, str]] 
     Args:
         uri: Path, `file://`, any fsspec URI (`s3://`, `gs://`, `hf://datasets/...`), or `wandb-artifact://`; a folder
             stands for the one manifest in it.
-        download_artifact: Fetches `entity/project/name:alias` and returns the local folder and the full name with version.
+        download_artifact: Fetches `entity/project/name:alias`; returns the local folder and the full name with version.
 
     Raises:
         BadDataError: The manifest is missing, unreadable, or a row is malformed.
@@ -170,10 +170,11 @@ def _utterance(row: dict[str, Any], number: int, uri: str, protocol: str, base: 
     missing = [name for name in REQUIRED if row.get(name) is None]
     if missing:
         raise BadDataError(f"{_missing(uri, missing, tuple(row))[:-1]} (row {number}).")
-    audio, data = row["audio"], None
+    audio: Any = row["audio"]
+    data: bytes | None = None
     if isinstance(audio, dict):
         audio, data = audio.get("path") or f"row-{number}", audio.get("bytes")
-    values = {"audio": audio, "text": row["text"], **{name: row.get(name) for name in OPTIONAL}}
+    values: dict[str, Any] = {"audio": audio, "text": row["text"], **{name: row.get(name) or None for name in OPTIONAL}}
     for name, value in values.items():
         if value is not None and not isinstance(value, str):
             raise BadDataError(f"{uri}, row {number}: {name} must be text, not {type(value).__name__}.")
@@ -183,9 +184,7 @@ def _utterance(row: dict[str, Any], number: int, uri: str, protocol: str, base: 
         raise BadDataError(f"{uri}, row {number}: split {split!r} is not one of {', '.join(get_args(SplitName))}.")
     if data is None and "://" not in audio and not audio.startswith("/"):
         values["audio"] = protocol + posixpath.join(base, audio)
-    return Utterance(
-        row=number, data=data, split=split, **{k: v or None if k in OPTIONAL else v for k, v in values.items()}
-    )
+    return Utterance(row=number, data=data, split=split, **values)
 
 
 def _missing(uri: str, missing: list[str], found: Any) -> str:

@@ -102,7 +102,7 @@ class Base:
             if hyperparameters.freeze_encoder:
                 _freeze_encoder(model, self.family)
             elif self.family == "ctc" and hasattr(model, "freeze_feature_encoder"):
-                model.freeze_feature_encoder()  # the guide of every CTC checkpoint: its convolutions are left as pretrained
+                model.freeze_feature_encoder()  # convolutions stay as pretrained, as every CTC recipe has it
             if hyperparameters.lora_rank:
                 torch.manual_seed(seed)
                 model = _with_adapters(model, hyperparameters)
@@ -192,7 +192,7 @@ def _regularise(config: Any, hyperparameters: Hyperparameters) -> None:
         config.mask_time_prob = hyperparameters.spec_augment
     elif hyperparameters.spec_augment > 0:
         raise BadConfigError(
-            f"hyperparameters.spec_augment: {config.model_type!r} models have no SpecAugment of their own; leave it at 0."
+            f"hyperparameters.spec_augment: {config.model_type!r} models have no SpecAugment; leave it at 0."
         )
 
 
@@ -211,12 +211,12 @@ def _with_adapters(model: Any, hyperparameters: Hyperparameters) -> Any:
     targets = sorted(present.intersection(_ATTENTION_PROJECTIONS))
     if not targets:
         raise BadConfigError(
-            f"hyperparameters.lora_rank: {model.config.model_type!r} models have no known attention projections; set it to 0."
+            f"hyperparameters.lora_rank: {model.config.model_type!r} models have no known projections; set it to 0."
         )
     head = ["lm_head"] if "lm_head" in present and hasattr(model, "freeze_base_model") else None
     adapters = LoraConfig(
         r=hyperparameters.lora_rank,
-        lora_alpha=hyperparameters.lora_alpha,
+        lora_alpha=hyperparameters.lora_alpha,  # type: ignore[arg-type] # peft only divides it by the rank
         lora_dropout=hyperparameters.dropout or 0.0,
         target_modules=targets,
         modules_to_save=head,

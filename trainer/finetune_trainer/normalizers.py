@@ -27,7 +27,7 @@ def normalizer(name: str) -> Normalizer:
     """The normaliser of a name; its result has single spaces and none at the ends.
 
     `whisper-basic` and `whisper-english` are those of the Whisper paper (Radford et al. 2022, appendix C), from
-    `transformers`; the English one without its table of British spellings, which checkpoints carry with their tokenizer.
+    `transformers`; the English one without the table of British spellings that checkpoints carry with their tokenizer.
     """
     check_normalizer(name)
     apply: Normalizer

@@ -81,6 +81,7 @@ def check_rows(utterances: Sequence[Utterance], report: QualityReport) -> list[U
     """Checks what can be told without decoding: empty texts, duplicates, rows that are no errors.
 
     Args:
+        utterances: Rows of the manifest.
         report: Takes the issues and the number of rows.
 
     Returns:

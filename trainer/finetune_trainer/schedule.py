@@ -17,6 +17,8 @@ def learning_rate_factor(
     Args:
         step: Number of the step, from 0.
         total: Steps of the whole training.
+        warmup_ratio: Share of the steps that rise.
+        scheduler: Shape of what follows.
     """
     warmup = math.ceil(total * warmup_ratio)
     if step < warmup:

@@ -65,6 +65,9 @@ class Session:
         """Loads the base model and all data.
 
         Args:
+            config: The trial contract.
+            topology: This process among its peers.
+            control: Where requests to end arrive.
             download_artifact: Fetches W&B artifacts; None where no tracker is configured.
             manifests: Manifests that were read already, by URI.
 

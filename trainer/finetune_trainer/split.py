@@ -46,8 +46,8 @@ def split_utterances(utterances: Sequence[Utterance], shares: Split) -> dict[Spl
     if empty:
         groups = len({group_of(utterance) for utterance in utterances})
         raise BadDataError(
-            f"The {' and '.join(empty)} set is empty: {len(utterances)} usable rows of {groups} speakers cannot fill three "
-            "sets; add speakers, or give the rows a `split` column."
+            f"The {' and '.join(empty)} set is empty: {len(utterances)} usable rows of {groups} speakers cannot fill "
+            "three sets; add speakers, or give the rows a `split` column."
         )
     return sets
 

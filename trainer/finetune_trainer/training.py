@@ -181,7 +181,7 @@ class Training:
     def _step(self, network: Any, micro: Sequence[list[int]]) -> torch.Tensor:
         """One optimiser step; returns the mean loss over the step's batches, on the device."""
         topology = self.topology
-        total = sum(_weight(self.examples[index], self.base) for batch in micro for index in batch)
+        total = sum(weight_of(self.examples[index], self.base) for batch in micro for index in batch)
         loss_sum = torch.zeros((), device=topology.device)
         for place, rows in enumerate(micro):
             mine = topology.share(rows)
@@ -243,8 +243,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Precision:
-    """Arithmetic chosen by the hardware: bfloat16 where the accelerator has it, else float16 with loss scaling; float32
-    on the CPU. Weights and optimiser stay in float32.
+    """Arithmetic chosen by the hardware.
+
+    bfloat16 where the accelerator has it, else float16 with loss scaling; float32 on the CPU. Weights and optimiser
+    stay in float32.
     """
 
     dtype: torch.dtype
@@ -269,10 +271,10 @@ class Precision:
 
 
 def objective(network: Any, base: Base, batch: Batch, label_smoothing: float = 0.0) -> torch.Tensor:
-    """Sum of the loss over a batch, in the unit of `_weight`.
+    """Sum of the loss over a batch, in the unit of `weight_of`.
 
-    Cross-entropy per token for `seq2seq`; for `ctc` the negative log-likelihood (Graves et al. 2006) of each row divided
-    by its number of labels, so that long utterances do not outweigh short ones.
+    Cross-entropy per token for `seq2seq`; for `ctc` the negative log-likelihood (Graves et al. 2006) of each row,
+    divided by its number of labels, so that long utterances do not outweigh short ones.
     """
     if base.family == "seq2seq":
         logits = network(**batch.inputs, decoder_input_ids=shift_right(batch.labels, base), use_cache=False).logits
@@ -299,19 +301,21 @@ def shift_right(labels: torch.Tensor, base: Base) -> torch.Tensor:
 
     Args:
         labels: `(batch, tokens)`, padded with -100.
+        base: The checkpoint; it has the start token.
     """
     padding = base.config.pad_token_id if base.config.pad_token_id is not None else base.tokenizer.eos_token_id
     start = torch.full_like(labels[:, :1], base.config.decoder_start_token_id)
     return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, padding)], dim=1)
 
 
-def _weight(example: Example, base: Base) -> float:
+def weight_of(example: Example, base: Base) -> float:
+    """What an example counts for in a mean loss: its tokens, or 1 for `ctc`."""
     return float(len(example.labels)) if base.family == "seq2seq" else 1.0
 
 
 def _frames_of(network: Any, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     model = plain(getattr(network, "module", network))
-    frames = model._get_feat_extract_output_lengths(batch.lengths)
+    frames: torch.Tensor = model._get_feat_extract_output_lengths(batch.lengths)
     return frames.clamp(max=logits.shape[1]).to(logits.device)
 
 

@@ -32,6 +32,9 @@ class WandbTracker:
 
     def __init__(self, run: Any) -> None:
         self._run = run
+        if run.resumed:  # what ended the earlier attempt is no longer true
+            for key in [key for key in run.summary.keys() if key.startswith("failure/")]:  # noqa: SIM118
+                del run.summary[key]
         run.define_metric("train/step")
         for pattern in ("train/*", "eval/*"):
             run.define_metric(pattern, step_metric="train/step")
@@ -135,8 +138,8 @@ class WandbTracker:
         if not rows:
             return
         worst = sorted(rows, key=lambda row: -float(row["wer"]))[:TABLE_ROWS]
-        columns = list(rows[0])
-        table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in worst])
+        columns: list[str | int] = list(rows[0])
+        table = wandb.Table(columns=columns, data=[list(row.values()) for row in worst])
         scatter = wandb.Table(
             columns=["baseline_wer", "wer"], data=[[row["baseline_wer"], row["wer"]] for row in worst]
         )
@@ -178,7 +181,7 @@ class WandbTracker:
                     f"{key}/passed": suite.passed,
                 }
             )
-        columns = ["suite", "utterances", "WER", "baseline WER", "degradation", "degraded", "passed"]
+        columns: list[str | int] = ["suite", "utterances", "WER", "baseline WER", "degradation", "degraded", "passed"]
         data = [
             [s.name, s.utterances, s.wer, s.baseline_wer, s.wer - s.baseline_wer, s.degraded, s.passed] for s in suites
         ]
@@ -229,6 +232,8 @@ class WandbTracker:
 
         The artifact is addressed by content, so that a hundred trials on one dataset make one version.
         """
+        if self._run.offline:  # the SDK takes inputs only online; name and address are in the configuration anyway
+            return
         if artifact is not None:
             self._run.use_artifact(artifact)
             return
@@ -240,8 +245,9 @@ class WandbTracker:
         self._run.use_artifact(dataset)
 
     def use_model(self, artifact: str) -> None:
-        """Notes the base model as an input."""
-        self._run.use_artifact(artifact)
+        """Notes the base model as an input; offline, the configuration alone names it."""
+        if not self._run.offline:
+            self._run.use_artifact(artifact)
 
     def log_model(self, name: str, folder: Path, metadata: Mapping[str, Any]) -> str | None:
         """Logs a model and waits until the server has it; returns `entity/project/name:version`, None offline."""
@@ -276,7 +282,7 @@ def use_server(tracking: Tracking) -> None:
     """Points the SDK at the configured server; must come before its first call in a process."""
     if tracking.base_url:
         os.environ["WANDB_BASE_URL"] = tracking.base_url
-    # A parent that used the SDK leaves its service's address here; sharing it would tie this run's life to the parent's.
+    # A parent that used the SDK leaves its service's address here; sharing it would tie this run to the parent's life.
     os.environ.pop("WANDB_SERVICE", None)
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
