@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from . import bootstrap
+from .builtin.quota import QuotaStatus
 from .crds import CustomResources
 from .handler import MAX_BODY, Handler
 from .state import State
@@ -41,6 +42,7 @@ class ApiServer:
         self.admin_token = secrets.token_urlsafe(32)
         self.state = State(data_dir)
         CustomResources(self.state)
+        QuotaStatus(self.state)
         self.handler = Handler(self.state)
         bootstrap.fill(self.state)
         self._runner: web.ServerRunner | None = None
@@ -52,7 +54,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listens; answers from the moment this returns."""
-        server = web.Server(self.handler, client_max_size=MAX_BODY, access_log=None)  # type: ignore[arg-type]
+        server = web.Server(self.handler, request_factory=_request, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.pki.context(), backlog=1024)
@@ -85,3 +87,7 @@ class ApiServer:
         path.touch(mode=0o600)
         path.chmod(0o600)
         path.write_text(json.dumps(self.kubeconfig(), indent=2))
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=MAX_BODY)

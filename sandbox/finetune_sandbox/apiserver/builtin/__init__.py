@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FieldError
+from ..errors import FieldError, forbidden
 from ..resources import Resource
+from . import apps, core, jobs, pods, quota
 
 if TYPE_CHECKING:
     from ..state import State
@@ -15,37 +16,105 @@ Obj = dict[str, Any]
 KEEPS_STATUS = frozenset({"nodes", "namespaces"})
 """Resources whose status may be set when they are created."""
 
+_WORKLOADS = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
+_EMPTY_STATUS = frozenset({"jobs", "cronjobs", "deployments", "networkpolicies", "poddisruptionbudgets"})
+
 
 def default(resource: Resource, obj: Obj) -> None:
     """Fills in the defaults of a kind, in place."""
-    if resource.plural == "namespaces":
-        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
-        obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-        obj.setdefault("status", {}).setdefault("phase", "Active")
-    elif resource.plural == "pods":
-        obj.setdefault("status", {}).setdefault("phase", "Pending")
+    plural = resource.plural
+    if plural == "pods":
+        pods.default_pod(obj)
+    elif plural == "jobs":
+        jobs.default_job_spec(obj.setdefault("spec", {}))
+    elif plural == "cronjobs":
+        jobs.default_cronjob(obj)
+    elif plural in _WORKLOADS:
+        apps.default_workload(plural, obj)
+    elif (found := core.DEFAULTS.get(plural)) is not None:
+        found(obj)
+    if plural in _EMPTY_STATUS:
+        obj.setdefault("status", {})
 
 
 def prepare(state: State, resource: Resource, obj: Obj) -> None:
     """Sets what a server sets in a new object."""
+    plural = resource.plural
+    if plural == "pods":
+        pods.prepare_pod(obj)
+        _priority(state, obj)
+    elif plural == "jobs":
+        jobs.prepare_job(obj)
+    elif plural == "services":
+        core.prepare_service(state, obj)
+    elif plural == "namespaces":
+        obj["spec"]["finalizers"] = ["kubernetes"]
+    elif plural == "replicasets":
+        obj.setdefault("status", {"replicas": 0})
+    elif plural == "persistentvolumeclaims" and "storageClassName" not in obj["spec"]:
+        for storage_class in state.store.items("storage.k8s.io/storageclasses"):
+            if (storage_class["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true":
+                obj["spec"]["storageClassName"] = storage_class["metadata"]["name"]
+
+
+def _priority(state: State, pod: Obj) -> None:
+    spec = pod["spec"]
+    name = spec.get("priorityClassName", "")
+    found: Obj | None = None
+    if name:
+        found = state.store.get("scheduling.k8s.io/priorityclasses", None, name)
+        if found is None:
+            raise forbidden("", "pods", pod["metadata"].get("name", ""), f"no PriorityClass with name {name} was found")
+    else:
+        classes = list(state.store.items("scheduling.k8s.io/priorityclasses"))
+        found = next((item for item in classes if item.get("globalDefault")), None)
+        if found is not None:
+            spec["priorityClassName"] = found["metadata"]["name"]
+    spec["priority"] = found["value"] if found else 0
+    spec.setdefault("preemptionPolicy", found["preemptionPolicy"] if found else "PreemptLowerPriority")
 
 
 def prepare_update(state: State, resource: Resource, obj: Obj, old: Obj) -> None:
     """Keeps what a server keeps of the stored object."""
+    if resource.plural == "services":
+        core.keep_service(obj, old)
+    elif resource.plural == "namespaces":
+        obj["spec"]["finalizers"] = old["spec"].get("finalizers") or []
+        if not obj["spec"]["finalizers"]:
+            del obj["spec"]["finalizers"]
 
 
 def validate(resource: Resource, obj: Obj) -> list[FieldError]:
     """Everything wrong with a new object."""
-    return []
+    plural = resource.plural
+    if plural == "pods":
+        return pods.validate_spec(obj["spec"], "spec")
+    if plural == "jobs":
+        return jobs.validate_job(obj)
+    if plural == "cronjobs":
+        return jobs.validate_cronjob(obj)
+    if plural in _WORKLOADS:
+        return apps.validate_workload(plural, obj)
+    found = core.CHECKS.get(plural)
+    return found(obj) if found is not None else []
 
 
 def validate_update(resource: Resource, obj: Obj, old: Obj) -> list[FieldError]:
     """Everything wrong with a changed object."""
-    return []
+    plural = resource.plural
+    if plural == "pods":
+        return pods.validate_pod_update(obj, old)
+    if plural == "jobs":
+        return jobs.validate_job_update(obj, old)
+    if plural in _WORKLOADS:
+        return apps.validate_workload_update(plural, obj, old)
+    found = core.UPDATE_CHECKS.get(plural)
+    return found(obj, old) if found is not None else validate(resource, obj)
 
 
 def admit(state: State, resource: Resource, obj: Obj) -> None:
     """Refuses or completes a new object by what else is there."""
+    quota.admit(state, resource, obj)
 
 
 def counts(resource: Resource, new: Obj, old: Obj) -> bool:
