@@ -1,0 +1,1 @@
+"""The kubelet: runs the pods of its nodes as isolated processes of this machine."""

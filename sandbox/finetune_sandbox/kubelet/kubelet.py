@@ -1,0 +1,208 @@
+"""The kubelets of all nodes of the sandbox: registers the nodes and gives every bound pod a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+
+from finetune_sandbox.client import NODES, PODS, SERVICES, STRATEGIC, ApiClient, ApiError
+from finetune_sandbox.controllers.job_rules import phase
+from finetune_sandbox.events import Recorder
+from finetune_sandbox.informers import Informers
+from finetune_sandbox.kubelet.host import GPU, Host, gpus_of
+from finetune_sandbox.kubelet.hosts import hosts_file
+from finetune_sandbox.kubelet.images import Image
+from finetune_sandbox.kubelet.pod import FINISHED, PodWorker
+from finetune_sandbox.kubelet.runtime import Runtime
+from finetune_sandbox.objects import Key, Object, is_deleting, key_of, text_time, uid_of
+
+log = logging.getLogger(__name__)
+
+KILL = "sandbox.finetune.dev/signal"  # an annotation whose new value, "NAME COUNTER", sends that signal to the pod
+
+
+class Kubelet:
+    """Runs the pods of this machine's nodes."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        informers: Informers,
+        images: dict[str, Image],
+        nodes: list[str],
+        gpus: int,
+        data_dir: Path,
+        hidden: list[str],
+        now: Callable[[], float],
+    ) -> None:
+        self._client, self._now, self._gpus = client, now, gpus
+        self._images, self._hidden, self._data_dir = images, hidden, data_dir
+        self._pods, self._services = informers[PODS], informers[SERVICES]
+        self._informers = informers
+        self._nodes = {name: set(range(gpus)) for name in nodes}  # GPUs that no pod has
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._runtime, self._host = Runtime(), None
+        self.recorder = Recorder(client, "kubelet", now)
+
+    async def run(self) -> None:
+        """Runs pods until cancelled; then ends them all, at once."""
+        shutil.rmtree(self._data_dir / "kubelet" / "pods", ignore_errors=True)
+        async with self._runtime, aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0)) as session:
+            self._host = Host(
+                self._client,
+                self._runtime,
+                self.recorder,
+                session,
+                self._images,
+                self._now,
+                self._data_dir / "kubelet",
+                self._data_dir / "pods",
+                self._hidden,
+            )
+            recording = asyncio.create_task(self.recorder.run())
+            try:
+                for name in self._nodes:
+                    await self._register(name)
+                await self._informers.wait_synced()
+                for pod in list(self._pods.items.values()):
+                    self._pod_changed(pod, None)
+                self._pods.on_change(self._pod_changed)
+                self._pods.on_delete(self._pod_deleted)
+                self._services.on_change(lambda service, _old: self._names_changed(service))
+                self._services.on_delete(self._names_changed)
+                await asyncio.Event().wait()
+            finally:
+                for task in self._tasks.values():
+                    task.cancel()
+                recording.cancel()
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _register(self, name: str) -> None:
+        """Creates or renews the Node object."""
+        node = node_object(name, self._gpus, self._now())
+        with contextlib.suppress(ApiError):
+            await self._client.create(NODES, {"metadata": node["metadata"], "spec": {}})
+        await self._client.patch(NODES, "", name, {"status": node["status"]}, "status", STRATEGIC)
+
+    def _pod_changed(self, pod: Object, old: Object | None) -> None:
+        if pod["spec"].get("nodeName") not in self._nodes:
+            return
+        uid = uid_of(pod)
+        if worker := self._workers.get(uid):
+            worker.update(pod)
+            self._obey(worker, pod, old)
+        elif phase(pod) in FINISHED or (is_deleting(pod) and old is None):
+            if is_deleting(pod):
+                self._spawn(uid, self._confirm(pod))
+        else:
+            self._begin(pod)
+        if pod["spec"].get("subdomain") and old is None:
+            self._names_changed(pod)
+
+    def _begin(self, pod: Object) -> None:
+        assert self._host
+        free = self._nodes[pod["spec"]["nodeName"]]
+        gpus = sorted(free)[: gpus_of(pod)]
+        free.difference_update(gpus)
+        worker = PodWorker(self._host, pod, gpus, self._hosts)
+        worker.update(pod)
+        self._workers[uid_of(pod)] = worker
+        self._spawn(uid_of(pod), self._run(worker))
+
+    def _spawn(self, uid: str, work: object) -> None:
+        if uid in self._tasks:
+            return
+        task = asyncio.create_task(work)  # type: ignore[arg-type]
+        self._tasks[uid] = task
+        task.add_done_callback(lambda _: self._tasks.pop(uid, None))
+
+    async def _run(self, worker: PodWorker) -> None:
+        pod = worker.pod
+        try:
+            await worker.run()
+        except Exception:
+            log.exception("pod %s/%s failed", *pod.key)
+        finally:
+            self._nodes[pod.obj["spec"]["nodeName"]].update(pod.gpus)
+            shutil.rmtree(pod.directory, ignore_errors=True)
+            self._workers.pop(pod.uid, None)
+
+    async def _confirm(self, pod: Object) -> None:
+        """A finished pod is being deleted: nothing runs that would have to end first."""
+        with contextlib.suppress(ApiError):
+            await self._client.delete(PODS, *key_of(pod), uid=uid_of(pod), grace=0)
+
+    def _pod_deleted(self, pod: Object) -> None:
+        """The object is gone: so go the process, if it was forced, and the logs."""
+        uid = uid_of(pod)
+        if worker := self._workers.get(uid):
+            pod["metadata"].setdefault("deletionTimestamp", text_time(self._now()))
+            pod["metadata"]["deletionGracePeriodSeconds"] = 0
+            worker.update(pod)
+        if pod["spec"].get("nodeName") in self._nodes:
+            namespace, name = key_of(pod)
+            logs = self._data_dir / "pods" / f"{namespace}_{name}_{uid}"
+            task = self._tasks.get(uid)
+            if task:
+                task.add_done_callback(lambda _: shutil.rmtree(logs, ignore_errors=True))
+            else:
+                shutil.rmtree(logs, ignore_errors=True)
+
+    def _obey(self, worker: PodWorker, pod: Object, old: Object | None) -> None:
+        wanted = (pod["metadata"].get("annotations") or {}).get(KILL)
+        before = ((old or pod)["metadata"].get("annotations") or {}).get(KILL)
+        if wanted and wanted != before and self._host:
+            number = signal.Signals[f"SIG{wanted.split()[0].removeprefix('SIG')}"]
+            self._host.later(worker.signal(number))
+
+    def _hosts(self, pod: Object) -> str:
+        return hosts_file(pod, self._services.in_namespace(key_of(pod)[0]), self._pods.in_namespace(key_of(pod)[0]))
+
+    def _names_changed(self, obj: Object) -> None:
+        namespace: Key = key_of(obj)
+        for worker in self._workers.values():
+            if worker.pod.key[0] == namespace[0]:
+                worker.hosts_changed(self._hosts(worker.pod.obj))
+
+
+def node_object(name: str, gpus: int, now: float) -> Object:
+    """A node with generous room, so that requests meant for a cluster fit a laptop."""
+    room = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "256Gi", "pods": "4096"}
+    if gpus:
+        room[GPU] = str(gpus)
+    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    if gpus:
+        labels["nvidia.com/gpu.present"] = "true"
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
+    when = {"lastHeartbeatTime": text_time(now), "lastTransitionTime": text_time(now)}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "status": {
+            "capacity": room,
+            "allocatable": room,
+            "conditions": [{**ready, **when}],
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+            "nodeInfo": {
+                "kubeletVersion": "v1.32.0",
+                "kernelVersion": os.uname().release,
+                "osImage": "finetune-sandbox",
+                "operatingSystem": "linux",
+                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+                "containerRuntimeVersion": "sandbox://1",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+                "kubeProxyVersion": "",
+            },
+        },
+    }
