@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .contract import TrialMetrics, TrialResult
 from .evaluation import Score, by_error_type, judge_suite, outcomes
 from .gates import judge, pass_rate
 from .hyperparameters import Hyperparameters
-from .metrics import Bootstrap, paired_bootstrap, relative_improvement
+from .metrics import Bootstrap, count_operations, paired_bootstrap, relative_improvement
 from .models import merged
 from .session import Session
 from .tracking import Tracker
@@ -185,6 +186,7 @@ def _report_result(
     metrics, candidate, before = result.metrics, scores["test"], baseline["test"]
     assert metrics is not None
     bootstrap: Bootstrap = paired_bootstrap(before.words, candidate.words, seed=session.config.seed)
+    operations = count_operations(candidate.references, candidate.hypotheses)
     wrong = before.words.errors > 0
     corrected = int((candidate.words.errors[wrong] == 0).sum())
     tracker.summarize(
@@ -197,9 +199,7 @@ def _report_result(
             "test/relative_improvement": metrics.relative_improvement,
             "test/wer_gain_low": bootstrap.low,
             "test/wer_gain_high": bootstrap.high,
-            "test/substitutions": int(candidate.words.substitutions.sum()),
-            "test/deletions": int(candidate.words.deletions.sum()),
-            "test/insertions": int(candidate.words.insertions.sum()),
+            **{f"test/{kind}": count for kind, count in asdict(operations).items()},
             "test/real_time_factor": metrics.real_time_factor,
             "test/correction_rate": corrected / max(1, int(wrong.sum())),
             "regression/pass_rate": pass_rate(result.suites),
