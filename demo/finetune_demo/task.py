@@ -35,10 +35,10 @@ class Sizes:
     """Utterances per set."""
 
     errors: int = 240
-    replay: int = 120
+    replay: int = 240
     validation: int = 120
     test: int = 200
-    regression: int = 200
+    regression: int = 300
 
 
 def make_task(base: Path, seed: int, cache_dir: Path, sizes: Sizes = Sizes()) -> Path:
