@@ -8,6 +8,10 @@ STAMP := $(VENV)/.installed
 SEED ?= 0
 KEEP ?=
 PYTEST_ARGS ?=
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_BUILDER ?= $(if $(shell command -v buildah),buildah build,docker build)
+IMAGE_PREFIX ?=
+IMAGE_ARGS ?=
 
 .PHONY: help
 help:  ## list the targets
@@ -51,6 +55,15 @@ format: $(STAMP)  ## let ruff rewrite what it can
 .PHONY: chart
 chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/
 	$(BIN)/python charts/generate.py --package build
+
+.PHONY: images
+images:  ## build the images; IMAGE_BUILDER, IMAGE_PREFIX, IMAGE_ARGS (--build-arg BASE_IMAGE=... and the like)
+	for image in operator tracker trainer; do \
+	  $(IMAGE_BUILDER) $(IMAGE_ARGS) \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+	    --file $$([ $$image = trainer ] && echo Dockerfile.trainer || echo Dockerfile.operator) \
+	    $$([ $$image = trainer ] || echo --target=$$image) --tag $(IMAGE_PREFIX)finetune-$$image:$(VERSION) .; \
+	done
 
 .PHONY: clean
 clean:  ## remove what was built (not the venv)

@@ -151,6 +151,17 @@ def kustomize() -> dict[Path, str]:
     }
 
 
+def argocd_settings(script: str) -> str:
+    """The `argocd-cm` ConfigMap with the health script of both kinds."""
+    text = textwrap.indent(script.rstrip(), "    ")
+    keys = [f"resource.customizations.health.finetune.dev_{kind}" for kind in ("FinetuneJob", "SweepRun")]
+    return (
+        NOTICE.replace("the chart", "health.lua")
+        + "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  namespace: argocd\ndata:\n"
+        + "".join(f"  {key}: |\n{text}\n" for key in keys)
+    )
+
+
 def outputs() -> Iterator[tuple[Path, str]]:
     """Every generated file with its content; later ones read the earlier ones from disk."""
     schema: Json = json.loads((CHART / "values.schema.json").read_text())
@@ -161,6 +172,8 @@ def outputs() -> Iterator[tuple[Path, str]]:
         if source.name != "kustomization.yaml":
             yield CHART / "files" / "crds" / source.name, source.read_text()
     yield from kustomize().items()
+    argocd = MANIFESTS / "gitops" / "argocd"
+    yield argocd / "argocd-cm.yaml", argocd_settings((argocd / "health.lua").read_text())
 
 
 def lint_and_package(folder: Path) -> int:
