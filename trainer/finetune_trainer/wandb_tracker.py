@@ -9,6 +9,7 @@ The API key comes from `WANDB_API_KEY` alone. Metric names are those of docs/des
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from .contract import GateVerdict, SuiteResult, Tracking
 from .errors import TrackerUnauthorizedError, TrackerUnavailableError, TrialError
 from .quality import QualityReport
 from .tracking import Number
+
+log = logging.getLogger(__name__)
 
 TABLE_ROWS = 500
 """Rows of a per-utterance table; those with most errors come first. W&B's pages become slow with more."""
@@ -232,22 +235,28 @@ class WandbTracker:
 
         The artifact is addressed by content, so that a hundred trials on one dataset make one version.
         """
-        if self._run.offline:  # the SDK takes inputs only online; name and address are in the configuration anyway
-            return
         if artifact is not None:
-            self._run.use_artifact(artifact)
+            self._use(artifact)
             return
         dataset = wandb.Artifact(name, type="dataset", metadata={"uri": uri})
         if path is not None:
             dataset.add_file(path)
         else:
             dataset.add_reference(uri, checksum=False)
-        self._run.use_artifact(dataset)
+        self._use(dataset)
 
     def use_model(self, artifact: str) -> None:
-        """Notes the base model as an input; offline, the configuration alone names it."""
-        if not self._run.offline:
+        """Notes the base model as an input."""
+        self._use(artifact)
+
+    def _use(self, artifact: Any) -> None:
+        """Notes an input. Lineage is worth a warning, but no trial: the configuration names all inputs anyway."""
+        if self._run.offline:  # the SDK takes inputs only online
+            return
+        try:
             self._run.use_artifact(artifact)
+        except Exception as error:
+            log.warning("The run's input %s was not noted: %s", artifact, _line(error))
 
     def log_model(self, name: str, folder: Path, metadata: Mapping[str, Any]) -> str | None:
         """Logs a model and waits until the server has it; returns `entity/project/name:version`, None offline."""
