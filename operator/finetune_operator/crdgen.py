@@ -1,4 +1,4 @@
-"""Generates the CustomResourceDefinitions from the pydantic models: `python -m finetune_operator.crdgen [--check] FOLDER`."""
+"""Generates the CRDs from the pydantic models: `python -m finetune_operator.crdgen [--check] FOLDER`."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _without_defaults(schema: Any) -> Any:
             if key == "properties"
             else _without_defaults(value)
             for key, value in schema.items()
-            if key not in ("default",)
+            if key != "default"
         }
     return schema
 

@@ -23,7 +23,7 @@ def parse_time(text: str | None) -> datetime | None:
     """RFC 3339 -> aware datetime; None stays None."""
     if not text:
         return None
-    parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    parsed = datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 

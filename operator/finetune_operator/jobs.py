@@ -162,7 +162,7 @@ def job(request: JobRequest) -> dict[str, Any]:
 
 
 def _pod_failure_policy() -> dict[str, Any]:
-    """Disruptions and preemptions are no failures; bad input ends the Job at once; the rest counts towards backoffLimit."""
+    """Disruptions and preemptions are no failures, bad input ends the Job, the rest counts towards backoffLimit."""
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

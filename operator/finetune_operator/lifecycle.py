@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from finetune_operator import conditions as c
 from finetune_operator.api import FinetuneJobSpec, SweepRunSpec
 from finetune_operator.api.finetunejob import FinetuneJobStatus
-from finetune_operator.api.status import Condition
+from finetune_operator.api.status import CommonStatus, Condition
 from finetune_operator.api.sweeprun import SweepRunStatus
 
-AnyStatus = TypeVar("AnyStatus", SweepRunStatus, FinetuneJobStatus)
+AnyStatus = TypeVar("AnyStatus", bound=CommonStatus)
 
 _LIVE_FIELDS = {"suspend", "parallelism", "trials", "budget", "promotion", "continuous", "retry"}
 """Fields that act on a round, or on its result, without making a new one."""

@@ -1,4 +1,4 @@
-"""Names, labels and annotations of everything the operator creates. All deterministic: a crash never makes a second one."""
+"""Names, labels and annotations of all that the operator creates; deterministic: a crash never makes a second one."""
 
 from __future__ import annotations
 

@@ -67,4 +67,4 @@ class Observed(Generic[ResourceT]):
     credentials: Problem | None = None
     creation_error: str | None = None
     source: Source | None = None
-    results: Results = Results()
+    results: Results = field(default_factory=Results)

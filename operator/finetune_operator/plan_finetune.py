@@ -304,6 +304,8 @@ class _Planner:
         if metrics.relative_improvement is None and metrics.baseline_wer and metrics.wer is not None:
             gain = (metrics.baseline_wer - metrics.wer) / metrics.baseline_wer
             metrics = metrics.model_copy(update={"relative_improvement": round(gain, 6)})
+        worst = next((gate.value for gate in result.gates if gate.name == promotion.ERROR_TYPE_GATE), None)
+        metrics = metrics.model_copy(update={"worst_error_type_degradation": worst})
         regression = result.regression
         self._update(
             metrics=metrics,
@@ -353,13 +355,16 @@ class _Planner:
         assert self.status.run is not None
         assert self.spec.promotion is not None
         before = self.status.promotion
-        verdicts = next((pod.result.gates for pod in self.round_pods if pod.result and pod.result.gates), ())
         step = promotion.step(
             self.spec.promotion,
             before,
             promotion.Candidate(self.status.run.id, self.status.artifact),
             promotion.Evidence(
-                metrics.relative_improvement, metrics.p_value, suites.passed, suites.total, tuple(verdicts)
+                metrics.relative_improvement,
+                metrics.p_value,
+                suites.passed,
+                suites.total,
+                metrics.worst_error_type_degradation,
             ),
             self.observed.annotations,
             self.observed.results.promoted,

@@ -48,6 +48,8 @@ _FRUITLESS_ATTEMPTS = 3
 """Attempts in a row without a finished trial after which a sweep fails."""
 _DRAIN = timedelta(seconds=60)
 """Agents have this long to leave after the sweep's end, then they are stopped."""
+_CLOCK_GRAIN = timedelta(seconds=1)
+"""Kubernetes writes times in whole seconds."""
 _NOT_COUNTED = frozenset({FailureClass.PREEMPTED, FailureClass.TRACKER_UNAVAILABLE})
 """Failures of an attempt that say nothing about the sweep."""
 
@@ -273,7 +275,7 @@ class _Planner:
         return self._progress("CreatingSweep", "Creates the sweep in W&B.", _SOON)
 
     def _hold_the_cap(self) -> None:
-        """The cap holds whatever the tracker hands out: the newest trials beyond it are stopped, before they cost more."""
+        """Stops the newest trials beyond the cap, whatever the tracker hands out."""
         if self.sweep is None:
             return
         excess = len(self.sweep.runs) - self.spec.trials
@@ -341,7 +343,7 @@ class _Planner:
 
     def _next_attempt(self, job: JobFacts, attempt: int) -> Plan[SweepRunStatus]:
         """All agents have gone before the search was over: why, and what now?"""
-        if self.sweep is None or (job.finished_at and self.sweep.read_at <= job.finished_at):
+        if self.sweep is None or (job.finished_at and self.sweep.read_at <= job.finished_at + _CLOCK_GRAIN):
             return self._progress("Running", "The agents have left; reading the sweep's state.", _SOON)
         trials = self.status.trials or TrialCounts()
         if trials.total >= self.spec.trials and not trials.preempted:
@@ -455,7 +457,13 @@ class _Planner:
             self.spec.promotion,
             before,
             promotion.Candidate(best.id, best.artifact),
-            promotion.Evidence(scores.relative_improvement, scores.p_value, scores.suites_passed, scores.suites_total),
+            promotion.Evidence(
+                scores.relative_improvement,
+                scores.p_value,
+                scores.suites_passed,
+                scores.suites_total,
+                scores.worst_error_type_degradation,
+            ),
             self.observed.annotations,
             self.observed.results.promoted,
             self.now,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from finetune_trainer.contract import GateVerdict
-
 from finetune_operator import names
 from finetune_operator.actions import Promote, Promoted
 from finetune_operator.api.shared import PromotionSpec
@@ -15,6 +13,7 @@ from finetune_operator.api.status import GateStatus, PromotionRecord, PromotionS
 from finetune_operator.conditions import timestamp
 from finetune_operator.trial import gates as numbers
 
+ERROR_TYPE_GATE = "maxErrorTypeDegradation"
 _HISTORY = 10
 
 
@@ -23,14 +22,14 @@ class Evidence:
     """What a candidate measured, on the held-out test set.
 
     Attributes:
-        verdicts: What the trainer itself found, gate by gate.
+        worst_error_type: Largest absolute rise of the word error rate within one error type.
     """
 
     relative_improvement: float | None
     p_value: float | None
     suites_passed: int
     suites_total: int
-    verdicts: tuple[GateVerdict, ...] = ()
+    worst_error_type: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def evaluate(spec: PromotionSpec, evidence: Evidence) -> tuple[GateStatus, ...]:
             name="minImprovement",
             value=gain,
             threshold=bounds.min_improvement,
-            passed=gain is not None and gain >= bounds.min_improvement,
+            passed=gain is not None and gain >= bounds.min_improvement and gain > 0,
         ),
         GateStatus(
             name="significance",
@@ -78,15 +77,14 @@ def evaluate(spec: PromotionSpec, evidence: Evidence) -> tuple[GateStatus, ...]:
             )
         )
     if bounds.max_error_type_degradation is not None:
-        verdicts.extend(
+        worst = evidence.worst_error_type
+        verdicts.append(
             GateStatus(
-                name="maxErrorTypeDegradation",
-                value=verdict.value,
+                name=ERROR_TYPE_GATE,
+                value=worst,
                 threshold=bounds.max_error_type_degradation,
-                passed=verdict.value is not None and verdict.value <= bounds.max_error_type_degradation,
+                passed=worst is not None and worst <= bounds.max_error_type_degradation,
             )
-            for verdict in evidence.verdicts
-            if "type" in verdict.name.lower()
         )
     return tuple(verdicts)
 

@@ -86,6 +86,19 @@ def _test_scores(run: RunFacts) -> TestScores | None:
         baseline_wer=run.metric("test/baseline_wer"),
         relative_improvement=run.metric("test/relative_improvement"),
         p_value=run.metric("test/p_value"),
+        worst_error_type_degradation=worst_error_type(run),
         suites_passed=round((rate or 0.0) * len(suites)),
         suites_total=len(suites),
     )
+
+
+def worst_error_type(run: RunFacts) -> float | None:
+    """Largest absolute rise of the word error rate, candidate minus baseline, within one error type."""
+    candidate, baseline = "test/wer_by_type/", "test/baseline_wer_by_type/"
+    rises = []
+    for key in run.summary:
+        if key.startswith(candidate):
+            after, before = run.metric(key), run.metric(baseline + key.removeprefix(candidate))
+            if after is not None and before is not None:
+                rises.append(after - before)
+    return max(rises, default=None)

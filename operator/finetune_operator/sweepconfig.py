@@ -27,7 +27,7 @@ def parameters(spec: SweepRunSpec) -> dict[str, Any]:
 
 
 def early_terminate(spec: SweepRunSpec) -> dict[str, Any] | None:
-    """Early termination: the spec's if given (an empty object is none), else the preset's. Grids have none by default."""
+    """Early termination: the spec's if given (an empty object is none), else the preset's, but for grids."""
     if spec.early_terminate is not None:
         return spec.early_terminate or None
     return hyperparameters.PRESET_EARLY_TERMINATION.get(spec.preset) if spec.method != "grid" else None

@@ -28,7 +28,7 @@ class HyperparametersFrom(Spec):
 
 
 class RetrySpec(Spec):
-    """Retries of failures that a retry can cure; bad configuration and bad data are never retried, preemptions always."""
+    """Retries of failures that a retry can cure: never of bad configuration or data, always of preemptions."""
 
     limit: int = Field(default=3, ge=0, le=100)
     """Further attempts after the first."""
@@ -90,6 +90,8 @@ class MetricsStatus(Status):
     """Paired bootstrap over utterances: probability that the gain is chance."""
     relative_improvement: float | None = None
     """(baselineWer - wer) / baselineWer."""
+    worst_error_type_degradation: float | None = None
+    """Largest absolute rise of the word error rate within one error type, if that gate was asked for."""
     real_time_factor: float | None = None
     """Seconds of compute per second of audio."""
 

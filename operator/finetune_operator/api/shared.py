@@ -38,7 +38,7 @@ class WandbSpec(Spec):
     """Address of the W&B server as pods and the operator reach it. Default: the operator's, https://api.wandb.ai unless
     installed otherwise."""
     api_key_secret_ref: SecretKeyRef = SecretKeyRef()
-    """Secret in this namespace that holds the API key. The key goes to the pods by secretKeyRef and appears nowhere else."""
+    """Secret in this namespace that holds the API key, which goes to the pods by secretKeyRef and nowhere else."""
 
 
 class ModelSpec(Spec):
@@ -57,7 +57,8 @@ class SplitSpec(Spec):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "self.train + self.validation + self.test > 0.999999 && self.train + self.validation + self.test < 1.000001",
+                "self.train + self.validation + self.test > 0.999999 && "
+                "self.train + self.validation + self.test < 1.000001",
                 "train, validation and test must sum to 1",
             ),
         )
@@ -141,9 +142,9 @@ class TrainerSpec(Spec):
     queue_name: Name | None = None
     """Kueue LocalQueue; becomes the kueue.x-k8s.io/queue-name label of the child Job."""
     ttl_seconds_after_finished: int = Field(default=86400, ge=0, le=31_536_000)
-    """Child Jobs, with their pods and logs, are removed this long after their end. The resource itself is never removed."""
+    """Child Jobs, with their pods and logs, are removed this long after their end; the resource itself never is."""
     pod_template: dict[str, Any] = Field(default_factory=dict, json_schema_extra={**PRESERVE, "maxProperties": 8})
-    """Pod template (metadata, spec) merged strategically over the generated one; the trainer's container is `trainer`."""
+    """Pod template (metadata, spec) merged strategically over the generated one; its container is named `trainer`."""
 
 
 class GatesSpec(Spec):
@@ -153,7 +154,7 @@ class GatesSpec(Spec):
     """Least relative improvement of the word error rate over the baseline, (baseline - candidate) / baseline."""
     significance: Fraction = "0.05"
     """Largest p-value of the paired bootstrap over utterances."""
-    min_regression_pass_rate: Fraction = "1.0"
+    min_regression_pass_rate: Fraction = "1.0"  # noqa: S105 - a share of suites passed
     """Least share of regression suites within their bound."""
     max_error_type_degradation: Fraction | None = None
     """Largest absolute rise of the word error rate within any one error type. Default: not checked."""
@@ -170,7 +171,7 @@ class RegistrySpec(Spec):
     ] = ("production",)
     """Aliases that move to the promoted version."""
     project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[-._a-zA-Z0-9]+$")] = "model-registry"
-    """Project that holds the collection: `model-registry`, or `wandb-registry-NAME` for a registry of the organisation."""
+    """Project that holds the collection: `model-registry`, or `wandb-registry-NAME` for an organisation's registry."""
 
 
 class PromotionSpec(Spec):

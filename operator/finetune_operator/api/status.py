@@ -66,6 +66,8 @@ class TestScores(Status):
     """(baselineWer - wer) / baselineWer."""
     p_value: float | None = None
     """Paired bootstrap over utterances: probability that the gain is chance."""
+    worst_error_type_degradation: float | None = None
+    """Largest absolute rise of the word error rate within one error type."""
     suites_passed: int = 0
     """Regression suites within their bound."""
     suites_total: int = 0

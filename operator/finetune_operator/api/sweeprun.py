@@ -89,8 +89,9 @@ class SweepRunSpec(Spec):
     metric: MetricSpec = MetricSpec()
     """What to optimise."""
     preset: Literal["finetuning", "minimal", "none"] = "finetuning"
-    """Search space to start from; parameters override it key by key. `finetuning`: learning rate (log-uniform), batch size,
-    epochs, warmup, weight decay, dropout, gradient accumulation, with hyperband. `minimal`: learning rate and epochs."""
+    """Search space to start from; parameters override it key by key. `finetuning`: learning rate (log-uniform), batch
+    size, epochs, warmup, weight decay, dropout, gradient accumulation, with hyperband. `minimal`: learning rate and
+    epochs."""
     parameters: Parameters = Field(default_factory=dict)
     """Search space in W&B's sweep syntax, verbatim."""
     early_terminate: dict[str, Any] | None = Field(default=None, json_schema_extra={**PRESERVE, "maxProperties": 16})

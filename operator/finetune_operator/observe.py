@@ -1,0 +1,172 @@
+"""Gathers what a plan is made from: indexes first, the API server and the tracker only where they cannot tell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from finetune_operator import conditions as c
+from finetune_operator import lifecycle, names
+from finetune_operator.actions import Problem
+from finetune_operator.api import FinetuneJob, SweepRun, SweepRunStatus
+from finetune_operator.cluster import Cluster
+from finetune_operator.facts import JobFacts, PodFacts, parse_time
+from finetune_operator.hub import ProjectPoller, TrackerHub
+from finetune_operator.observed import Observed, Source, TrackerView
+from finetune_operator.secrets import ApiKeys
+from finetune_operator.store import Key, Store
+from finetune_operator.trial import Defaults, Identity, address
+
+logger = logging.getLogger(__name__)
+
+_VERIFY_EVERY = 120.0
+"""Seconds after which the indexes of an unfinished resource are compared with the API server: a watch that was
+interrupted does not tell of deletions in between."""
+_SILENT_JOB = timedelta(seconds=3)
+
+
+def identity(key: Key, body: Mapping[str, Any]) -> Identity:
+    """Who a custom resource is."""
+    metadata = body["metadata"]
+    return Identity(key.kind, key.namespace, key.name, metadata["uid"], metadata.get("generation", 1))
+
+
+class Observer:
+    """Builds `Observed` for a resource."""
+
+    def __init__(self, store: Store, cluster: Cluster, hub: TrackerHub, keys: ApiKeys, defaults: Defaults) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._hub = hub
+        self._keys = keys
+        self._defaults = defaults
+        self._verified: dict[str, float] = {}
+
+    async def observe(self, key: Key, body: Mapping[str, Any], resource: SweepRun | FinetuneJob) -> Observed[Any]:
+        """The resource and the state of the world around it."""
+        who = identity(key, body)
+        metadata = body["metadata"]
+        now = datetime.now(UTC).replace(microsecond=0)
+        finished = lifecycle.finished(resource.status)
+        deleted_at = parse_time(metadata.get("deletionTimestamp"))
+        if not finished and deleted_at is None:
+            await self._verify(who)
+        jobs, pods = self._store.jobs.of(who.uid), self._store.pods.of(who.uid)
+        if any(job.finished and not job.deleting and not _has_pods(job, pods) for job in jobs) and not finished:
+            await self._verify(who, force=True)
+            jobs, pods = self._store.jobs.of(who.uid), self._store.pods.of(who.uid)
+        credentials, tracker = await self._tracker(key, who, resource, jobs, finished, deleted_at is not None)
+        return Observed(
+            identity=who,
+            resource=resource,
+            defaults=self._defaults,
+            tracker=tracker,
+            now=now,
+            deleted_for=now - deleted_at if deleted_at else None,
+            finalizer=names.FINALIZER in metadata.get("finalizers", ()),
+            annotations=dict(metadata.get("annotations") or {}),
+            jobs=jobs,
+            pods=pods,
+            credentials=credentials,
+            creation_error=await self._creation_error(who, jobs, pods, now) if not finished else None,
+            source=self._source(key, resource),
+        )
+
+    def forget(self, uid: str) -> None:
+        """A resource is gone."""
+        self._verified.pop(uid, None)
+
+    async def poller(self, key: Key, resource: SweepRun | FinetuneJob) -> ProjectPoller | Problem:
+        """The tracker client of a resource, or why there is none."""
+        reference = resource.spec.wandb.api_key_secret_ref
+        api_key = await self._keys.read(key.namespace, reference)
+        if isinstance(api_key, Problem):
+            return api_key
+        return self._hub.project(key, address(resource.spec, self._defaults), api_key)
+
+    async def _verify(self, who: Identity, force: bool = False) -> None:
+        now = asyncio.get_running_loop().time()
+        if not force and now - self._verified.get(who.uid, float("-inf")) < _VERIFY_EVERY:
+            return
+        selector = f"{names.UID_LABEL}={who.uid}"
+        jobs, pods = await asyncio.gather(
+            self._cluster.list("jobs", who.namespace, labelSelector=selector),
+            self._cluster.list("pods", who.namespace, labelSelector=selector),
+        )
+        self._store.jobs.replace(who.uid, jobs)
+        self._store.pods.replace(who.uid, pods)
+        self._verified[who.uid] = now
+
+    async def _tracker(
+        self,
+        key: Key,
+        who: Identity,
+        resource: SweepRun | FinetuneJob,
+        jobs: tuple[JobFacts, ...],
+        finished: bool,
+        deleted: bool,
+    ) -> tuple[Problem | None, TrackerView]:
+        where = address(resource.spec, self._defaults)
+        reference = resource.spec.wandb.api_key_secret_ref
+        sweep_id = resource.status.sweep.id if isinstance(resource, SweepRun) and resource.status.sweep else None
+        restarting = lifecycle.fingerprint(resource.spec) != resource.status.spec_hash
+        if finished and not deleted and not restarting:
+            self._hub.forget(key)
+            return None, TrackerView(where)
+        api_key = await self._keys.read(key.namespace, reference)
+        if isinstance(api_key, Problem):
+            remembered = self._keys.remembered(key.namespace, reference) if deleted else None
+            if remembered is None:
+                known = self._hub.known(key)
+                view = await known.view(sweep_id, key) if known else TrackerView(where)
+                return api_key, view
+            api_key = remembered
+        project = self._hub.project(key, where, api_key)
+        project.unwatch(key, keep=sweep_id)
+        view = await project.view(sweep_id, key)
+        if view.problem and view.problem.reason == "TrackerUnauthorized":
+            self._keys.stale(key.namespace, reference)
+        if any(job.finished_at and view.sweep and view.sweep.read_at <= job.finished_at for job in jobs):
+            project.poke()
+        return None, view
+
+    async def _creation_error(
+        self, who: Identity, jobs: tuple[JobFacts, ...], pods: tuple[PodFacts, ...], now: datetime
+    ) -> str | None:
+        """The Job controller tells in Events alone why it cannot create pods."""
+        for job in jobs:
+            silent = not job.finished and not job.suspended and not job.deleting and job.parallelism > 0
+            old = job.created_at is not None and now - job.created_at >= _SILENT_JOB
+            if silent and old and not any(pod.job == job.name and pod.active for pod in pods):
+                selector = f"involvedObject.kind=Job,involvedObject.name={job.name}"
+                events = await self._cluster.list("events", who.namespace, fieldSelector=selector)
+                failures = [event for event in events if event.get("reason") == "FailedCreate"]
+                if failures:
+                    latest = max(failures, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+                    return str(latest.get("message", ""))[:512]
+        return None
+
+    def _source(self, key: Key, resource: SweepRun | FinetuneJob) -> Source | None:
+        if not isinstance(resource, FinetuneJob) or resource.spec.hyperparameters_from is None:
+            return None
+        name = resource.spec.hyperparameters_from.sweep_run_ref.name
+        body = self._store.get(Key("SweepRun", key.namespace, name))
+        if body is None:
+            return None
+        status = SweepRunStatus.model_validate(body.get("status") or {})
+        current = status.observed_generation == body["metadata"].get("generation", 1)
+        ready = c.find(status.conditions, c.READY)
+        return Source(
+            name=name,
+            complete=current and c.is_true(status.conditions, c.COMPLETE),
+            failed=current and c.is_true(status.conditions, c.FAILED),
+            state=ready.reason if ready else "Pending",
+            hyperparameters=status.best_run.hyperparameters if status.best_run else None,
+        )
+
+
+def _has_pods(job: JobFacts, pods: tuple[PodFacts, ...]) -> bool:
+    return any(pod.job == job.name for pod in pods)

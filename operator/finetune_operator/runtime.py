@@ -1,0 +1,162 @@
+"""The running operator: clients, indexes, queue and workers, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import kopf
+from prometheus_client import start_http_server
+
+from finetune_operator.cluster import Cluster
+from finetune_operator.errors import ConflictError, EdgeError
+from finetune_operator.execute import Executor
+from finetune_operator.hub import TrackerHub
+from finetune_operator.lease import Election
+from finetune_operator.metrics import Metrics
+from finetune_operator.observe import Observer
+from finetune_operator.queue import WorkQueue
+from finetune_operator.reconcile import Reconciler
+from finetune_operator.recorder import Recorder
+from finetune_operator.secrets import ApiKeys
+from finetune_operator.settings import Settings
+from finetune_operator.store import Key, Store
+
+logger = logging.getLogger(__name__)
+
+STUCK_AFTER = 300.0
+"""Seconds of queue lag after which liveness fails."""
+_SETTLE = 1.0
+"""Pause after start, in which the first lists come in, so that a thousand objects are one wave of work."""
+
+
+class Runtime:
+    """One operator process."""
+
+    def __init__(self, settings: Settings, login: Callable[[], kopf.ConnectionInfo]) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.cluster = Cluster(login)
+        self._session = aiohttp.ClientSession(trust_env=True)
+        self.hub = TrackerHub(self._session, self.metrics, self.queue.add, settings.poll_seconds)
+        keys = ApiKeys(self.cluster)
+        self._observer = Observer(self.store, self.cluster, self.hub, keys, settings.defaults)
+        executor = Executor(self.store, self.cluster, self._observer)
+        self._recorder = Recorder(self.cluster, self.metrics)
+        self._reconciler = Reconciler(self.store, self.cluster, self._observer, executor, self._recorder, self.metrics)
+        self._election: Election | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Starts the workers; with a Lease they wait until it is held."""
+        if self.settings.lease:
+            me = f"{os.environ.get('HOSTNAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+            where = (self.settings.lease_namespace, self.settings.lease)
+            self._election = Election(self.cluster, *where, me, _abdicate)
+            self._tasks.append(asyncio.create_task(self._election.run(), name="election"))
+        self._tasks += [
+            asyncio.create_task(self._work(), name=f"worker-{number}") for number in range(self.settings.workers)
+        ]
+        self._tasks.append(asyncio.create_task(self._measure(), name="measure"))
+        if self.settings.metrics_port is not None:
+            start_http_server(self.settings.metrics_port, self.settings.host, self.metrics.registry)
+
+    async def stop(self) -> None:
+        """Stops the workers and gives everything back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hub.close()
+        if self._election is not None:
+            await self._election.release()
+        await self._session.close()
+        await self.cluster.close()
+
+    # -- what the watches tell -----------------------------------------------------------------------------------------
+
+    def resource_event(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
+        """A custom resource was seen, changed or deleted."""
+        metadata = body["metadata"]
+        key = Key(kind, metadata["namespace"], metadata["name"])
+        if event == "DELETED":
+            if self.store.remove(key, metadata["uid"]):
+                self.hub.forget(key)
+                self.queue.forget(key)
+                self._recorder.forget(key)
+            self._observer.forget(metadata["uid"])
+        else:
+            self.store.update(key, body)
+            self.queue.add(key)
+        if kind == "SweepRun":
+            for dependant in self.store.dependants(key):
+                self.queue.add(dependant)
+
+    def child_event(self, plural: str, event: str | None, body: dict[str, Any]) -> None:
+        """A child Job or pod was seen, changed or deleted."""
+        children = self.store.jobs if plural == "jobs" else self.store.pods
+        owner = children.remove(body) if event == "DELETED" else children.update(body)
+        if owner is not None and (key := self.store.owner(owner)) is not None:
+            self.queue.add(key)
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        if self._election is not None:
+            await self._election.leading.wait()
+        await asyncio.sleep(_SETTLE)
+        while True:
+            key = await self.queue.get()
+            failed = False
+            try:
+                outcome, failed = await self._one(key)
+                self.metrics.reconciles.labels(key.kind, outcome).inc()
+            finally:
+                with suppress(KeyError):
+                    self.queue.done(key, failed)
+
+    async def _one(self, key: Key) -> tuple[str, bool]:
+        """One reconcile: its outcome, and whether it is to be tried again after a pause."""
+        where = {"resource": f"{key.kind}/{key.namespace}/{key.name}"}
+        try:
+            again = await self._reconciler.reconcile(key)
+        except ConflictError as error:
+            logger.debug("%s", error, extra=where)
+            return "conflict", True
+        except EdgeError as error:
+            logger.warning("%s", error, extra=where)
+            return "error", True
+        except Exception:
+            logger.exception("reconcile failed", extra=where)
+            return "exception", True
+        if again is not None:
+            self.queue.add(key, again)
+        return "ok", False
+
+    async def _measure(self) -> None:
+        while True:
+            self.metrics.queue_depth.set(self.queue.depth())
+            self.metrics.queue_lag.set(self.queue.lag())
+            self.metrics.is_leader.set(self._election is None or self._election.leading.is_set())
+            await asyncio.sleep(5)
+
+    def alive(self) -> bool:
+        """Whether work gets done; a replica that waits for the Lease is alive."""
+        if self._election is not None and not self._election.leading.is_set():
+            return True
+        return self.queue.lag() < STUCK_AFTER and all(not task.done() for task in self._tasks)
+
+
+def _abdicate() -> None:
+    """Another replica leads now: end at once, before anything more is written."""
+    logger.error("the Lease is lost")
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,362 @@
+"""W&B's GraphQL API, as far as the operator needs it: the SDK's own queries and mutations over aiohttp.
+
+One client serves one API key at one server. The key is sent with each request and appears nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import yaml
+
+from finetune_operator.actions import Promoted
+from finetune_operator.api.shared import RegistrySpec
+from finetune_operator.errors import ThrottledError, TrackerError, UnauthorizedError
+from finetune_operator.facts import RunFacts, SweepFacts, parse_config
+
+_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+_PAGE = 200
+
+_VIEWER = "query Viewer { viewer { id entity username } }"
+
+_FIND_SWEEPS = """
+query Sweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int = 100) {
+  project(name: $project, entityName: $entity) {
+    sweeps(after: $cursor, first: $perPage) {
+      edges { node { id name state description createdAt } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
+_SWEEP = """
+query Sweep($project: String!, $entity: String!, $sweep: String!) {
+  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { id state } }
+}
+"""
+
+_SWEEP_STATES = """
+query SweepStates($project: String!, $entity: String!) {
+  project(name: $project, entityName: $entity) { name %s }
+}
+"""
+
+_UPSERT_SWEEP = """
+mutation UpsertSweep(
+  $id: ID, $config: String, $description: String, $entityName: String, $projectName: String, $state: String,
+  $displayName: String, $priorRunsFilters: JSONString
+) {
+  upsertSweep(input: {
+    id: $id, config: $config, description: $description, entityName: $entityName, projectName: $projectName,
+    state: $state, displayName: $displayName, priorRunsFilters: $priorRunsFilters
+  }) {
+    sweep { id name project { id name entity { id name } } }
+    configValidationWarnings
+  }
+}
+"""
+
+_RUNS = """
+query Runs(
+  $project: String!, $entity: String!, $cursor: String, $perPage: Int = 50, $order: String, $filters: JSONString
+) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
+      edges { node { id name displayName state config summaryMetrics createdAt sweepName } cursor }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
+_RUN = """
+query Run($project: String!, $entity: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) { id name displayName state config summaryMetrics createdAt }
+  }
+}
+"""
+
+_STOP_RUN = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
+
+_MEMBERSHIP = """
+query ArtifactMembershipByName($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollectionMembership(name: $name) {
+      id
+      versionIndex
+      artifact { id versionIndex state }
+      artifactCollection { name }
+    }
+  }
+}
+"""
+
+_LINK_ARTIFACT = """
+mutation LinkArtifact($input: LinkArtifactInput!) {
+  linkArtifact(input: $input) { versionIndex }
+}
+"""
+
+_ADD_ALIASES = "mutation AddAliases($input: AddAliasesInput!) { addAliases(input: $input) { success } }"
+
+_ORGANIZATION = """
+query FetchOrgInfoFromEntity($entity: String!) {
+  entity(name: $entity) { organization { name orgEntity { name } } }
+}
+"""
+
+
+def app_url(base_url: str) -> str:
+    """Address of the pages that belong to an API server."""
+    return "https://wandb.ai" if base_url == "https://api.wandb.ai" else base_url
+
+
+class WandbClient:
+    """One API key at one W&B server.
+
+    Args:
+        session: Shared HTTP session.
+        base_url: Server, without a trailing slash.
+        api_key: The key; sent as the password of basic authentication, as the SDK does.
+        observe: Told of each request: operation and outcome.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, api_key: str, observe: Callable[[str, str], None]
+    ) -> None:
+        self._session = session
+        self._base_url = base_url
+        self._authorization = aiohttp.encode_basic_auth("api", api_key)
+        self._observe = observe
+
+    async def default_entity(self) -> str:
+        """The entity that the key's runs go to by default."""
+        viewer = (await self._query("Viewer", _VIEWER, {})).get("viewer")
+        if not viewer:
+            raise UnauthorizedError("the tracker does not accept the API key")
+        return str(viewer.get("entity") or viewer.get("username"))
+
+    async def find_sweeps(self, entity: str, project: str, token: str) -> list[str]:
+        """Ids of the sweeps that carry `token` in their description, oldest first."""
+        found: list[tuple[str, str]] = []
+        cursor = None
+        while True:
+            variables = {"entity": entity, "project": project, "cursor": cursor}
+            answer = (await self._query("Sweeps", _FIND_SWEEPS, variables)).get("project") or {}
+            page = answer.get("sweeps") or {"edges": [], "pageInfo": {}}
+            nodes = [edge["node"] for edge in page["edges"]]
+            found += [(node.get("createdAt") or "", node["name"]) for node in nodes if node.get("description") == token]
+            cursor = page["pageInfo"].get("endCursor")
+            if not page["pageInfo"].get("hasNextPage"):
+                return [name for _, name in sorted(found)]
+
+    async def create_sweep(self, entity: str, project: str, config: dict[str, Any], token: str) -> str:
+        """Creates a sweep; returns its id. The configuration goes as YAML that writes floats unmistakably."""
+        variables = {
+            "config": yaml.safe_dump(config, sort_keys=False),
+            "description": token,
+            "displayName": config["name"],
+            "entityName": entity,
+            "projectName": project,
+        }
+        answer = await self._query("UpsertSweep", _UPSERT_SWEEP, variables)
+        return str(answer["upsertSweep"]["sweep"]["name"])
+
+    async def set_sweep_state(self, entity: str, project: str, sweep: str, state: str) -> None:
+        """Sets RUNNING, PAUSED, FINISHED or CANCELED."""
+        found = await self._query("Sweep", _SWEEP, {"project": project, "entity": entity, "sweep": sweep})
+        node = (found.get("project") or {}).get("sweep")
+        if node is None:
+            return
+        variables = {"id": node["id"], "state": state, "entityName": entity, "projectName": project}
+        await self._query("UpsertSweep", _UPSERT_SWEEP, variables)
+
+    async def read_sweeps(self, entity: str, project: str, sweeps: Sequence[str]) -> dict[str, SweepFacts | None]:
+        """State and runs of several sweeps; None for one that does not exist."""
+        read_at = datetime.now(UTC)
+        wanted = "".join(f's{i}: sweep(sweepName: "{name}") {{ name state }} ' for i, name in enumerate(sweeps))
+        variables = {"project": project, "entity": entity}
+        states = (await self._query("SweepStates", _SWEEP_STATES % wanted, variables)).get("project")
+        nodes = {name: (states or {}).get(f"s{i}") for i, name in enumerate(sweeps)}
+        present = [name for name, node in nodes.items() if node]
+        runs = await self._read_runs(entity, project, present) if present else {}
+        page = f"{app_url(self._base_url)}/{entity}/{project}/sweeps"
+        return {
+            name: SweepFacts(name, node["state"], f"{page}/{name}", tuple(runs.get(name, ())), read_at)
+            if node
+            else None
+            for name, node in nodes.items()
+        }
+
+    async def _read_runs(self, entity: str, project: str, sweeps: Sequence[str]) -> dict[str, list[RunFacts]]:
+        clauses = [{"sweep": name} for name in sweeps]
+        filters = json.dumps(clauses[0] if len(clauses) == 1 else {"$or": clauses})
+        runs: dict[str, list[RunFacts]] = {}
+        cursor = None
+        while True:
+            variables = {
+                "entity": entity,
+                "project": project,
+                "filters": filters,
+                "order": "+created_at",
+                "perPage": _PAGE,
+                "cursor": cursor,
+            }
+            answer = (await self._query("Runs", _RUNS, variables)).get("project") or {}
+            page = answer.get("runs") or {"edges": [], "pageInfo": {}}
+            for edge in page["edges"]:
+                runs.setdefault(edge["node"].get("sweepName") or sweeps[0], []).append(_run(edge["node"]))
+            cursor = page["pageInfo"].get("endCursor")
+            if not page["pageInfo"].get("hasNextPage"):
+                return runs
+
+    async def read_run(self, entity: str, project: str, name: str) -> RunFacts | None:
+        """One run, or None."""
+        answer = await self._query("Run", _RUN, {"entity": entity, "project": project, "name": name})
+        node = (answer.get("project") or {}).get("run")
+        return _run(node) if node else None
+
+    async def stop_run(self, entity: str, project: str, name: str) -> None:
+        """Asks a run to stop."""
+        answer = await self._query("Run", _RUN, {"entity": entity, "project": project, "name": name})
+        node = (answer.get("project") or {}).get("run")
+        if node:
+            await self._query("StopRun", _STOP_RUN, {"id": node["id"]})
+
+    # -- registry ------------------------------------------------------------------------------------------------------
+
+    async def promote(
+        self, entity: str, project: str, registry: RegistrySpec, artifact: str | None, version: str | None
+    ) -> Promoted:
+        """Links an artifact to the registered model and moves the aliases; with `version` only the aliases move."""
+        owner = await self._registry_entity(entity, registry.project)
+        holder = await self._membership(owner, registry.project, f"{registry.model}:{registry.aliases[0]}")
+        if version is not None:
+            target = await self._membership(owner, registry.project, f"{registry.model}:{version}")
+            if target is None:
+                raise TrackerError(f"{registry.model}:{version} is not in {registry.project}")
+            await self._alias(owner, registry, target["artifact"]["id"])
+            return Promoted(version=version, previous=_version(holder))
+        assert artifact is not None
+        source_entity, source_project, name = _artifact_path(artifact, entity, project)
+        source = await self._membership(source_entity, source_project, name)
+        if source is None:
+            raise TrackerError(f"artifact {source_entity}/{source_project}/{name} does not exist")
+        if holder and holder["artifact"]["id"] == source["artifact"]["id"]:  # linked before a crash
+            return Promoted(version=str(_version(holder)), previous=None)
+        link = {
+            "artifactID": source["artifact"]["id"],
+            "artifactPortfolioName": registry.model,
+            "entityName": owner,
+            "projectName": registry.project,
+            "aliases": [{"artifactCollectionName": registry.model, "alias": alias} for alias in registry.aliases],
+        }
+        answer = await self._query("LinkArtifact", _LINK_ARTIFACT, {"input": link})
+        return Promoted(version=f"v{answer['linkArtifact']['versionIndex']}", previous=_version(holder))
+
+    async def _registry_entity(self, entity: str, project: str) -> str:
+        if not project.startswith("wandb-registry-"):
+            return entity
+        answer = await self._query("FetchOrgInfoFromEntity", _ORGANIZATION, {"entity": entity})
+        organization = (answer.get("entity") or {}).get("organization") or {}
+        return str((organization.get("orgEntity") or {}).get("name") or entity)
+
+    async def _membership(self, entity: str, project: str, name: str) -> dict[str, Any] | None:
+        variables = {"entity": entity, "project": project, "name": name}
+        answer = await self._query("ArtifactMembershipByName", _MEMBERSHIP, variables)
+        return (answer.get("project") or {}).get("artifactCollectionMembership")
+
+    async def _alias(self, entity: str, registry: RegistrySpec, artifact_id: str) -> None:
+        aliases = [
+            {
+                "alias": alias,
+                "artifactCollectionName": registry.model,
+                "entityName": entity,
+                "projectName": registry.project,
+            }
+            for alias in registry.aliases
+        ]
+        await self._query("AddAliases", _ADD_ALIASES, {"input": {"artifactID": artifact_id, "aliases": aliases}})
+
+    # -- wire ----------------------------------------------------------------------------------------------------------
+
+    async def _query(self, operation: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        outcome = "error"
+        try:
+            answer = await self._post(operation, query, variables)
+            outcome = "ok"
+            return answer
+        except UnauthorizedError:
+            outcome = "unauthorized"
+            raise
+        except ThrottledError:
+            outcome = "throttled"
+            raise
+        finally:
+            self._observe(operation, outcome)
+
+    async def _post(self, operation: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        body = {"operationName": operation, "query": query, "variables": variables}
+        headers = {"Authorization": self._authorization}
+        try:
+            async with self._session.post(
+                f"{self._base_url}/graphql", json=body, headers=headers, timeout=_TIMEOUT
+            ) as response:
+                text = await response.text()
+                status = response.status
+                retry_after = response.headers.get("Retry-After", "")
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise TrackerError(f"{self._base_url} is unreachable: {type(error).__name__}: {error}") from error
+        if status in (401, 403):
+            raise UnauthorizedError(f"{self._base_url} does not accept the API key (HTTP {status})")
+        if status == 429:
+            raise ThrottledError(f"{self._base_url} asks for a pause (HTTP 429)", _seconds(retry_after))
+        if status >= 500:
+            raise TrackerError(f"{self._base_url} answers HTTP {status}")
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            raise TrackerError(f"{self._base_url} answers HTTP {status} without JSON; is it a W&B server?") from None
+        if errors := answer.get("errors"):
+            message = str(errors[0].get("message", errors[0])) if isinstance(errors[0], dict) else str(errors[0])
+            raise TrackerError(f"{operation}: {message[:300]}")
+        return answer.get("data") or {}
+
+
+def _seconds(text: str) -> float:
+    try:
+        return min(max(float(text), 1.0), 300.0)
+    except ValueError:
+        return 10.0
+
+
+def _run(node: dict[str, Any]) -> RunFacts:
+    return RunFacts(
+        id=node["name"],
+        name=node.get("displayName") or node["name"],
+        state=node.get("state") or "pending",
+        config=parse_config(node.get("config")),
+        summary=json.loads(node.get("summaryMetrics") or "{}"),
+        created_at=node.get("createdAt") or "",
+    )
+
+
+def _version(membership: dict[str, Any] | None) -> str | None:
+    return f"v{membership['versionIndex']}" if membership and membership.get("versionIndex") is not None else None
+
+
+def _artifact_path(artifact: str, entity: str, project: str) -> tuple[str, str, str]:
+    """`name:alias`, `project/name:alias` or `entity/project/name:alias`, with or without a scheme."""
+    parts = artifact.removeprefix("wandb-artifact://").strip("/").split("/")
+    name = parts[-1] if ":" in parts[-1] else f"{parts[-1]}:latest"
+    return (
+        parts[-3] if len(parts) >= 3 else entity,
+        parts[-2] if len(parts) >= 2 else project,
+        name,
+    )
