@@ -1,26 +1,31 @@
-"""Answers requests: who asks, for what, and the answer in the form they accept."""
+"""Answers requests: who asks, may they, for what, and in which form the answer goes back."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
 
-from . import deletion, discovery, read, write
-from .body import read as read_body
-from .errors import ApiError, bad_request, method_not_allowed
-from .options import Options, read_options
-from .patching import patch
+from . import discovery, logs, rbac, write
+from .answers import json_answer, page_not_found, present, renderer, wanted_form
+from .endpoints import Call, answer
+from .errors import ApiError, bad_request
+from .faults import Disconnect, Faults
+from .openapi import OpenApi
 from .resources import Resource
 from .routing import Route, parse
 from .state import State
-from .store import Obj
+from .users import ANONYMOUS, User, impersonated
 from .watch import Watch
 
-MAX_BODY = 3 * 1024 * 1024
+_LOG = logging.getLogger(__name__)
+_STREAM = {"Cache-Control": "no-cache, private"}
+_UNAUTHORIZED = ApiError(401, "Unauthorized", "Unauthorized")
 
 
 class Handler:
@@ -28,102 +33,131 @@ class Handler:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.faults = Faults()
+        self.openapi = OpenApi(state.registry)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request; every failure becomes a `Status`."""
         try:
+            if self.faults.rules and not request.path.startswith("/debug/"):
+                await self.faults.strike(request.method, request.path)
             return await self._answer(request)
         except ApiError as error:
-            return _json(error.status(), error.code, error.warnings)
+            return json_answer(error.status(), error.code, error.warnings)
+        except Disconnect:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)
         except (asyncio.CancelledError, ConnectionError):
             raise
+        except web.HTTPRequestEntityTooLarge:
+            error = ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
+            return json_answer(error.status(), error.code)
+        except Exception as error:
+            _LOG.exception("%s %s", request.method, request.path)
+            failure = ApiError(500, "InternalError", f"Internal error occurred: {type(error).__name__}: {error}")
+            return json_answer(failure.status(), failure.code)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        user = self._user(request)
         route = parse(request.method, request.path, request.query)
         if route is None:
-            return self._other(request)
+            return await self._other(request, user)
+        namespace = route.namespace or ""
+        attributes = rbac.Attributes(route.verb, route.group, route.resource, route.subresource, namespace, route.name)
+        rbac.require(self.state.store, user, attributes)
         resource = self.state.registry.get(route.group, route.version, route.resource)
         if resource is None or (route.subresource and route.subresource not in resource.subresources):
-            return _not_found()
+            return page_not_found()
+        if resource.namespaced and route.namespace is None and (route.name or route.verb == "create"):
+            return page_not_found()
         data = await request.read() if request.can_read_body else b""
         if route.verb == "watch":
             return await self._watch(request, route, resource)
-        return self._resource(request, route, resource, data)
-
-    def _resource(self, request: web.BaseRequest, route: Route, resource: Resource, data: bytes) -> web.StreamResponse:
-        namespace = route.namespace if resource.namespaced else None
-        state, query = self.state, request.query
-        if route.verb == "list":
-            return _json(read.list_objects(state, resource, namespace, query))
-        if route.verb == "get":
-            return _json(write.current(state, resource, namespace, route.name))
+        if route.subresource == "log":
+            return await self._log(request, route, resource)
         media = request.headers.get("Content-Type", "").partition(";")[0].strip()
-        options = read_options(route.verb, query, request.headers.get("User-Agent", ""), None, "apply-patch" in media)
-        if route.verb == "patch":
-            obj, created = patch(state, resource, namespace, route.name, data, media, options, route.subresource)
-            return _json(obj, 201 if created else 200, options.warnings)
-        body, options.duplicates = read_body(data, media, resource) if data else ({}, [])
-        if route.verb in ("delete", "deletecollection"):
-            return self._delete(request, route, resource, body, options)
-        if route.verb == "create":
-            if route.name and not route.subresource:
-                raise method_not_allowed()
-            return _json(write.create(state, resource, namespace, body, options), 201, options.warnings)
-        if route.verb == "update":
-            obj, created = write.replace(state, resource, namespace, route.name, body, options, route.subresource)
-            return _json(obj, 201 if created else 200, options.warnings)
-        raise method_not_allowed()
+        agent = request.headers.get("User-Agent", "")
+        call = Call(route, resource, user, request.query, media, data, agent)
+        found = answer(self.state, call)
+        body = present(resource, found.body, wanted_form(request.headers.get("Accept", "")), request.query)
+        return json_answer(body, found.code, found.warnings)
 
-    def _delete(self, request: web.BaseRequest, route: Route, resource: Resource, body: Any, options: Options) -> web.Response:
-        wanted = {**body} if isinstance(body, dict) else {}
-        for key in ("propagationPolicy", "gracePeriodSeconds"):
-            if key in request.query:
-                wanted[key] = int(request.query[key]) if key == "gracePeriodSeconds" else request.query[key]
-        options = read_options("delete", request.query, "", wanted)
-        namespace = route.namespace if resource.namespaced else None
-        if route.verb == "delete":
-            obj = write.current(self.state, resource, namespace, route.name)
-            new, gone = deletion.delete(self.state, resource, obj, wanted, options)
-            return _json(deletion.answer(resource, write.show(resource, new), gone), 200, options.warnings)
-        listed = read.list_objects(self.state, resource, namespace, request.query)
-        for item in listed["items"]:
-            meta = item["metadata"]
-            found = self.state.store.get(resource.storage, meta.get("namespace"), meta["name"])
-            if found is not None:
-                deletion.delete(self.state, resource, found, wanted, options)
-        return _json(listed, 200, options.warnings)
+    def _user(self, request: web.BaseRequest) -> User:
+        """Who asks.
+
+        Raises:
+            ApiError: 401 for a bad token, 403 for an impersonation that is not allowed.
+        """
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if not kind:
+            user: User | None = ANONYMOUS
+        else:
+            user = self.state.tokens.user(self.state, token.strip()) if kind.lower() == "bearer" else None
+        if user is None:
+            raise _UNAUTHORIZED
+        groups = request.headers.getall("Impersonate-Group", [])
+        other = impersonated(request.headers, groups)
+        if other is None:
+            return user
+        kind, name, namespace = "users", other.name, ""
+        if other.name.startswith("system:serviceaccount:"):
+            namespace, _, name = other.name.removeprefix("system:serviceaccount:").partition(":")
+            kind = "serviceaccounts"
+        rbac.require(self.state.store, user, rbac.Attributes("impersonate", "", kind, "", namespace, name))
+        for group in groups:
+            rbac.require(self.state.store, user, rbac.Attributes("impersonate", "", "groups", "", "", group))
+        return other
 
     async def _watch(self, request: web.BaseRequest, route: Route, resource: Resource) -> web.StreamResponse:
         namespace = route.namespace if resource.namespaced else None
-        watch = Watch(self.state, resource, namespace, request.query, route.name, None)
-        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        lines = watch.lines()
-        try:
-            with contextlib.suppress(ConnectionError):
-                async for line in lines:
-                    await response.write(line)
-                await response.write_eof()
-        finally:
-            await lines.aclose()  # type: ignore[attr-defined]
-        return response
+        render = renderer(resource, wanted_form(request.headers.get("Accept", "")), request.query)
+        watch = Watch(self.state, resource, namespace, request.query, route.name, render)
+        return await _stream(request, watch.lines(), "application/json")
 
-    def _other(self, request: web.BaseRequest) -> web.Response:
-        path, registry = request.path.rstrip("/"), self.state.registry
-        accepts = request.headers.get("Accept", "")
-        if path in ("/readyz", "/livez", "/healthz") or path.startswith(("/readyz/", "/livez/", "/healthz/")):
+    async def _log(self, request: web.BaseRequest, route: Route, resource: Resource) -> web.StreamResponse:
+        pod = write.current(self.state, resource, route.namespace, route.name)
+        logs.container_of(pod, request.query)
+        return await _stream(request, logs.stream(self.state, pod, request.query), "text/plain")
+
+    async def _other(self, request: web.BaseRequest, user: User) -> web.Response:
+        path = request.path.rstrip("/") or "/"
+        verb = {"GET": "get", "HEAD": "get", "PUT": "put", "POST": "post"}.get(request.method, request.method.lower())
+        rbac.require(self.state.store, user, rbac.Attributes(verb, path=path))
+        if path.startswith(("/readyz", "/livez", "/healthz")):
             return web.Response(text="ok")
+        if path == "/debug/faults":
+            return await self._set_faults(request)
+        if path == "/debug/forget-history" and request.method == "POST":
+            self.state.store.forget_history()
+            self.state.store.close_watches()
+            return json_answer({"floor": self.state.store.floor})
         if path == "/version":
-            return _json(discovery.VERSION)
-        if path in ("/api", "/apis") and "APIGroupDiscoveryList" in accepts:
-            body = json.dumps(discovery.aggregated(registry, path == "/api")).encode()
+            return json_answer(discovery.VERSION)
+        if path == "/openapi/v3":
+            return json_answer(self.openapi.index())
+        if path.startswith("/openapi/v3/"):
+            document = self.openapi.document(path.removeprefix("/openapi/v3/"))
+            return page_not_found() if document is None else web.Response(body=document, content_type="application/json")
+        return self._discover(path, request.headers.get("Accept", ""), request.host)
+
+    async def _set_faults(self, request: web.BaseRequest) -> web.Response:
+        if request.method == "PUT":
+            try:
+                self.faults.set(json.loads(await request.read() or b"[]"))
+            except ValueError as error:
+                raise bad_request(f"the body is no JSON: {error}") from error
+        return json_answer(self.faults.rules)
+
+    def _discover(self, path: str, accept: str, host: str) -> web.Response:
+        registry = self.state.registry
+        if path in ("/api", "/apis") and "APIGroupDiscoveryList" in accept:
+            body = json.dumps(discovery.aggregated(registry, path == "/api"), separators=(",", ":")).encode()
             return web.Response(body=body, headers={"Content-Type": discovery.AGGREGATED})
         parts = path.split("/")[1:]
         found: dict[str, Any] | None = None
         if path == "/api":
-            address = f"{request.host}"
-            addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
+            addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]
             found = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
         elif path == "/apis":
             found = discovery.group_list(registry)
@@ -133,17 +167,19 @@ class Handler:
             found = discovery.api_group(registry, parts[1])
         elif parts[0] == "apis" and len(parts) == 3:
             found = discovery.resource_list(registry, parts[1], parts[2])
-        return _json(found) if found is not None else _not_found()
+        return page_not_found() if found is None else json_answer(found)
 
 
-def _json(body: Obj, code: int = 200, warnings: Any = ()) -> web.Response:
-    data = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-    response = web.Response(body=data, status=code, headers={"Content-Type": "application/json"})
-    for text in warnings:
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 - "{escaped}"')
+async def _stream(request: web.BaseRequest, chunks: AsyncIterator[bytes], media: str) -> web.StreamResponse:
+    """Sends chunks as they come, until there are no more or the client has gone."""
+    response = web.StreamResponse(headers={"Content-Type": media, **_STREAM})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    try:
+        with contextlib.suppress(ConnectionError):
+            async for chunk in chunks:
+                await response.write(chunk)
+            await response.write_eof()
+    finally:
+        await chunks.aclose()  # type: ignore[attr-defined]
     return response
-
-
-def _not_found() -> web.Response:
-    return web.Response(text="404 page not found\n", status=404)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import write
+from .apply.request import apply
 from .body import read as read_body
 from .errors import bad_request, rejected, unsupported_media
 from .options import Options
@@ -16,6 +18,8 @@ from .store import Obj
 if TYPE_CHECKING:
     from .state import State
 
+Guard = Callable[[Obj], None]
+
 JSON, MERGE, STRATEGIC, APPLY = (
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -25,9 +29,20 @@ JSON, MERGE, STRATEGIC, APPLY = (
 
 
 def patch(
-    state: State, resource: Resource, namespace: str | None, name: str, data: bytes, media: str, options: Options, sub: str
+    state: State, resource: Resource, namespace: str | None, name: str, data: bytes, media: str, options: Options, sub: str, guard: Guard
 ) -> tuple[Obj, bool]:
     """Carries out a PATCH; returns the object and whether it was created.
+
+    Args:
+        state: The server's state.
+        resource: What is patched.
+        namespace: None for cluster-scoped resources.
+        name: Of the object.
+        data: The patch.
+        media: Its content type.
+        options: Of the request.
+        sub: The subresource, or empty.
+        guard: Refuses a wanted object that the user may not write.
 
     Raises:
         ApiError: 415 for a type that is no patch, 422 for a patch that does not fit, and all that an update raises.
@@ -38,13 +53,14 @@ def patch(
         raise unsupported_media([JSON, MERGE, APPLY])
     if media == APPLY:
         body, _ = read_body(data, media, resource)
-        return state.fields.apply(state, resource, namespace, name, body, options, sub)
+        return apply(state, resource, namespace, name, body, options, sub, guard)
     old = write.current(state, resource, namespace, name)
     wanted, options.patch, options.duplicates = patched(resource, old, data, media)
     if not isinstance(wanted.get("metadata"), dict):
         raise rejected()
     new = write.decode(resource, wanted, options, patch=True)
     write.fit_path(resource, new, namespace, name)
+    guard(new)
     return write.update(state, resource, old, new, options, sub), False
 
 

@@ -83,6 +83,8 @@ class Resource:
         selectable: Paths by label for field selectors beside name and namespace.
         scale: Paths of the scale subresource: spec, status, selector.
         columns: Printer columns of a custom resource.
+        definition: Name of the OpenAPI definition of a built-in kind.
+        whole: Schema with metadata, made when server-side apply first needs it.
     """
 
     group: str
@@ -103,6 +105,7 @@ class Resource:
     scale: tuple[str, str, str] | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     definition: str = ""
+    whole: Node | None = None
 
     def __post_init__(self) -> None:
         self.singular = self.singular or self.kind.lower()

@@ -14,10 +14,12 @@ from aiohttp import web
 from . import bootstrap
 from .builtin.quota import QuotaStatus
 from .crds import CustomResources
-from .handler import MAX_BODY, Handler
+from .handler import Handler
 from .state import State
 from .tls import Pki
+from .tokens import Tokens
 
+MAX_BODY = 3 * 1024 * 1024
 CONTEXT = "finetune-sandbox"
 
 
@@ -40,7 +42,7 @@ class ApiServer:
         self.pki = Pki(data_dir / "pki", host)
         self.ca_file = self.pki.ca_file
         self.admin_token = secrets.token_urlsafe(32)
-        self.state = State(data_dir)
+        self.state = State(data_dir, Tokens(self.pki.signer, self.admin_token))
         CustomResources(self.state)
         QuotaStatus(self.state)
         self.handler = Handler(self.state)

@@ -8,13 +8,14 @@ from pathlib import Path
 from .apply.manager import FieldManager
 from .resources import Registry, Resource
 from .store import Event, Obj, Store
+from .tokens import Tokens
 
 
 class State:
     """Objects and resources of one server."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, tokens: Tokens) -> None:
+        self.data_dir, self.tokens = data_dir, tokens
         self.store = Store()
         self.registry = Registry()
         self.fields = FieldManager()

@@ -73,8 +73,10 @@ def _report(resource: Resource, unknown: list[str], options: Options, handled: s
         raise bad_request(f"{handled}: strict decoding error: " + ", ".join(texts))
 
 
-def create(state: State, resource: Resource, namespace: str | None, body: Any, options: Options) -> Obj:
-    """Stores a new object and returns it."""
+def create(
+    state: State, resource: Resource, namespace: str | None, body: Any, options: Options, managed: Change | None = None
+) -> Obj:
+    """Stores a new object and returns it; `managed` adds managed fields that a server-side apply has worked out."""
     obj = decode(resource, body, options)
     fit_path(resource, obj, namespace, None)
     meta = obj["metadata"]
@@ -99,7 +101,7 @@ def create(state: State, resource: Resource, namespace: str | None, body: Any, o
     if state.store.get(resource.storage, namespace, meta["name"]) is not None:
         raise already_exists(resource.group, resource.plural, meta["name"])
     builtin.admit(state, resource, obj)
-    obj = state.fields.created(resource, obj, options)
+    obj = state.fields.created(resource, obj, options) if managed is None else managed(obj)
     if options.dry_run:
         return obj
     return state.stored(resource, obj)
@@ -186,7 +188,7 @@ def replace(state: State, resource: Resource, namespace: str | None, name: str, 
     return update(state, resource, old, sent, options, sub), False
 
 
-def update(state: State, resource: Resource, old: Obj, new: Obj, options: Options, sub: str = "", apply: Any = None) -> Obj:
+def update(state: State, resource: Resource, old: Obj, new: Obj, options: Options, sub: str = "", apply: Change | None = None) -> Obj:
     """Stores a changed object if it really changed.
 
     Args:

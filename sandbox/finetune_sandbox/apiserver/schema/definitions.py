@@ -26,7 +26,10 @@ def documented() -> dict[str, Any]:
 @cache
 def definitions() -> dict[str, Any]:
     """The definitions without prose: what the server itself reads."""
-    return {name: _strip(schema) for name, schema in documented().items()}
+    found = {name: _strip(schema) for name, schema in documented().items()}
+    for name in ("ContainerPort", "ServicePort"):  # a key of keyed lists, whose default the published schemas leave out
+        found["io.k8s.api.core.v1." + name]["properties"]["protocol"]["default"] = "TCP"
+    return found
 
 
 def _strip(schema: dict[str, Any]) -> dict[str, Any]:
