@@ -1,0 +1,170 @@
+"""The command line: `finetune-demo`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.markup import escape
+
+from finetune_demo.bases import Family
+from finetune_demo.errors import DemoError, tail
+from finetune_demo.kubectl import require_kubectl
+from finetune_demo.processes import Programs
+from finetune_demo.signals import exit_on_signals
+from finetune_demo.snapshot import condition, settled
+from finetune_demo.story import NAMESPACE, Story
+from finetune_demo.summary import Outcome
+from finetune_demo.view import View
+
+_SOURCE = Path(__file__).resolve().parents[2]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    Returns:
+        0 if everything that it claims held; 1 if not, or if something failed. A signal exits with the shell's code.
+    """
+    arguments = _parser().parse_args(argv)
+    console = Console()
+    exit_on_signals()
+    folder: Path = arguments.dir.resolve()
+    try:
+        require_kubectl()
+        with _claimed(folder), Programs(folder / "logs") as programs:
+            story = Story(
+                folder=folder,
+                cache=arguments.cache.resolve(),
+                source=_SOURCE,
+                seed=arguments.seed,
+                family=arguments.base,
+                timeout=arguments.timeout,
+                view=View(console),
+                programs=programs,
+            )
+            try:
+                outcome = story.tell()
+            except DemoError:
+                _explain_state(console, story)
+                raise
+            (folder / "summary.json").write_text(json.dumps(outcome.document(), indent=2))
+            held = _report(console, story, outcome)
+            if arguments.keep:
+                _keep(console, story)
+    except DemoError as error:
+        console.print(f"\n[red]The demo failed:[/red] {escape(str(error))}", highlight=False)
+        if error.log and (text := tail(error.log)):
+            console.print(f"\nThe end of {error.log}:\n{escape(text)}", highlight=False)
+        if error.hint:
+            console.print(escape(error.hint), highlight=False)
+        return 1
+    return 0 if held else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="finetune-demo", description="From a correction backlog to a promoted speech model, on this machine."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of base model, speech and training (0)")
+    parser.add_argument(
+        "--base", choices=get_args(Family), default="whisper", help="family of the base model (whisper)"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument(
+        "--dir", type=Path, default=Path("build/demo"), help="folder of this run; emptied first (build/demo)"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("build/cache"), help="kept between runs (build/cache)")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for sweep and training together (900)")
+    return parser
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Empty `folder` and keep other demos out of it.
+
+    Raises:
+        DemoError: Another demo runs in it, or it holds something that is not a demo's.
+    """
+    marker = folder / ".demo"
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise DemoError(f"{folder} is not empty and not a demo's folder", hint="Name another one with --dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with marker.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(
+                f"another demo runs in {folder}", hint="End it, or name another folder with --dir."
+            ) from None
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+        yield
+
+
+def _report(console: Console, story: Story, outcome: Outcome) -> bool:
+    """Print the results; returns whether every claim held."""
+    console.print()
+    console.print(outcome.table())
+    console.print(f"\n$ kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}", style="dim", highlight=False)
+    listing = story.kubectl.run("get", "sweepruns,finetunejobs", f"--namespace={NAMESPACE}")
+    console.print(listing, highlight=False, markup=False, soft_wrap=True)
+    claims = outcome.claims()
+    for text, held in claims:
+        console.print(f"{'[green]✓[/green]' if held else '[red]✗[/red]'} {escape(text)}", highlight=False)
+    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in outcome.seconds.items())
+    console.print(f"\nTimes: {seconds}.", highlight=False)
+    console.print(
+        f"Where to look next: {story.folder / 'summary.json'}, the applied files in {story.folder / 'manifests'}, logs in "
+        f"{story.folder / 'logs'};\nKEEP=1 leaves the cluster up: kubectl describe sweeprun, kubectl get events, "
+        f"kubectl logs.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return all(held for _, held in claims)
+
+
+def _keep(console: Console, story: Story) -> None:
+    """Leave everything running until a signal."""
+    console.print(f"\nEverything keeps running until Ctrl-C. In another shell:\n\nexport KUBECONFIG={story.kubeconfig}\n"
+                  f"kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}\n\n"
+                  f"The tracker is {story.tracker_url}; its API key is in {story.key_file}.", highlight=False, soft_wrap=True)  # fmt: skip
+    while True:
+        story.programs.check()
+        try:
+            signal.sigtimedwait((), 2.0)
+        except InterruptedError:
+            pass
+
+
+def _explain_state(console: Console, story: Story) -> None:
+    """Print what the unfinished resources say of themselves, and the end of the logs of failed pods."""
+    for name, resource in story.snapshot.resources().items():
+        if settled(resource) and not condition(resource, "Failed"):
+            continue
+        console.print(f"\n{name}:", highlight=False)
+        for entry in resource.get("status", {}).get("conditions", []):
+            line = f"  {entry['type']}={entry['status']} {entry['reason']}: {entry.get('message', '')}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for name, pod in story.snapshot.pods.items():
+        if pod.get("status", {}).get("phase") == "Failed":
+            text = story.kubectl.run("logs", name, f"--namespace={NAMESPACE}", "--tail=20", check=False)
+            console.print(f"\nThe end of pod/{name}'s log:\n{escape(text)}", highlight=False)
+    operator = story.folder / "logs" / "finetune-operator.log"
+    console.print(f"\nThe end of {operator}:\n{escape(tail(operator))}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

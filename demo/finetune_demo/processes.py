@@ -1,0 +1,126 @@
+"""Programs that the demo runs: each in its own process group, ended with the demo whatever happens."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from finetune_demo.errors import DemoError
+from finetune_demo.signals import signals_held
+
+_GRACE_SECONDS = 30.0
+
+
+@dataclass
+class Program:
+    """A program that runs; its standard error goes to `log`."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def lines(self, timeout: float) -> Iterator[str]:
+        """Lines of standard output until it ends.
+
+        Raises:
+            DemoError: No end within `timeout` seconds.
+        """
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + timeout
+        pending = ""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise DemoError(f"{self.name} did not finish within {timeout:.0f} s", log=self.log)
+            part = os.read(self.process.stdout.fileno(), 65536).decode()
+            if not part:
+                return
+            *whole, pending = (pending + part).split("\n")
+            yield from whole
+
+    def first_line(self, timeout: float) -> str:
+        """The first line of standard output, which says that the program can be used.
+
+        Raises:
+            DemoError: The program ended, or said nothing in time.
+        """
+        for line in self.lines(timeout):
+            return line
+        raise DemoError(f"{self.name} ended with status {self.process.wait()} before it was ready", log=self.log)
+
+    def stop(self, grace: float = _GRACE_SECONDS) -> None:
+        """SIGTERM to the program, which ends its own children; SIGKILL to its whole group if it does not end in time."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(grace)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # the group is ours: its id is our child's process id
+        except (ProcessLookupError, PermissionError):
+            pass
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+class Programs:
+    """The programs of one demo, as a context: on exit they end in the reverse order of their start."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: list[Program] = []
+
+    def __enter__(self) -> Programs:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with signals_held():
+            while self._running:
+                self._running.pop().stop()
+
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Program:
+        """Run `command` with standard output piped and standard error in `logs/NAME.log`."""
+        log = self._logs / f"{name}.log"
+        with signals_held(), log.open("a") as sink:  # a signal between start and append would lose the process
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                env={**os.environ, **(env or {})},
+                text=True,
+                start_new_session=True,
+            )
+            program = Program(name, process, log)
+            self._running.append(program)
+        return program
+
+    def check(self) -> None:
+        """Raise if a program that should be running has ended.
+
+        Raises:
+            DemoError: One has.
+        """
+        for program in self._running:
+            status = program.process.poll()
+            if status is not None:
+                raise DemoError(f"{program.name} ended with status {status}", log=program.log)
+
+    def finished(self, program: Program) -> int:
+        """Wait for a program whose output has ended; returns its exit status."""
+        status = program.process.wait(_GRACE_SECONDS)
+        program.stop()
+        self._running.remove(program)
+        return status

@@ -1,0 +1,234 @@
+"""The story that `make demo` tells, step by step, with every part as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from finetune_demo.bases import Family
+from finetune_demo.errors import DemoError
+from finetune_demo.kubectl import Kubectl
+from finetune_demo.processes import Program, Programs
+from finetune_demo.snapshot import Snapshot, condition, holds, settled
+from finetune_demo.summary import Outcome, Scores, scores_of
+from finetune_demo.view import View
+
+NAMESPACE = "speech"
+SWEEP = "accent"
+JOB = "accent"
+DEFAULT_JOB = "default"
+SUITE = "known-voices"
+IMAGE = "finetune-trainer:demo"
+_POLL_SECONDS = 1.5
+_READY_SECONDS = 60.0
+_PREPARE_SECONDS = 900.0
+
+
+@dataclass
+class Story:
+    """One run of the demo.
+
+    Attributes:
+        folder: Where everything of this run goes.
+        cache: Where base models and tasks are kept between runs.
+        source: Root of the repository, for the CRDs.
+        timeout: Seconds that sweep and training may take together.
+    """
+
+    folder: Path
+    cache: Path
+    source: Path
+    seed: int
+    family: Family
+    timeout: float
+    view: View
+    programs: Programs
+    seconds: dict[str, float] = field(default_factory=dict)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    peak: int = 0
+
+    def __post_init__(self) -> None:
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.key_file = self.folder / "api-key"
+        self.kubectl = Kubectl(self.kubeconfig, self.folder / "kubectl-cache")
+
+    def tell(self) -> Outcome:
+        """Run it all.
+
+        Raises:
+            DemoError: Something failed or took too long.
+        """
+        began = time.monotonic()
+        with self.view.step("Starting tracker, sandbox cluster and operator"):
+            self._set_up()
+        self.seconds["setup"] = time.monotonic() - began
+        began = time.monotonic()
+        with self.view.step("Base model and correction backlog"):
+            base, task = self._prepare()
+        self.seconds["base"] = time.monotonic() - began
+        with self.view.step("kubectl apply: SweepRun, FinetuneJobs"):
+            self._apply(base, task)
+        began = time.monotonic()
+        with self.view.step("Sweep"):
+            self._wait(began + self.timeout, lambda: settled(self.snapshot.sweep))
+        self.seconds["sweep"] = time.monotonic() - began
+        swept = time.monotonic()
+        with self.view.step("Training with the best and with the default hyperparameters"):
+            self._wait(began + self.timeout, lambda: all(settled(job) for job in self.snapshot.jobs.values()))
+        self.seconds["finetune"] = time.monotonic() - swept
+        return self._outcome()
+
+    def _set_up(self) -> None:
+        self.key_file.touch(mode=0o600)
+        self.key_file.write_text(secrets.token_hex(20))
+        self.view.detail("tracker")
+        tracker = self._start(
+            "finetune-tracker", "serve", "--host=127.0.0.1", "--port=0", f"--data={self.folder / 'tracker'}",
+            f"--api-key-file={self.key_file}",
+        )  # fmt: skip
+        images = self.folder / "images.json"
+        trainer = [sys.executable, "-m", "finetune_trainer"]
+        images.write_text(json.dumps({IMAGE: {"command": trainer, "env": _QUIET}}, indent=2))
+        sandbox = self._start(
+            "finetune-sandbox", "up", f"--data={self.folder / 'sandbox'}", f"--kubeconfig={self.kubeconfig}",
+            "--nodes=1", "--gpus=2", f"--images={images}",
+        )  # fmt: skip
+        self.tracker_url = tracker.first_line(_READY_SECONDS)
+        self.view.detail("sandbox cluster")
+        sandbox.first_line(_READY_SECONDS)
+        self.kubectl.run("apply", "-f", str(self.source / "manifests" / "crds"))
+        self.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+        self.view.detail("operator")
+        port = _free_port()
+        operator = self._start(
+            "finetune-operator", "run", f"--kubeconfig={self.kubeconfig}", "--all-namespaces", "--host=127.0.0.1",
+            f"--liveness-port={port}",
+        )  # fmt: skip
+        _wait_for_health(operator, f"http://127.0.0.1:{port}/healthz")
+
+    def _start(self, name: str, *arguments: str) -> Program:
+        module = name.replace("-", "_")
+        return self.programs.start(name, [sys.executable, "-m", module, *arguments])
+
+    def _prepare(self) -> tuple[str, str]:
+        """Folders of base model and task, made in a process of their own, which keeps torch out of this one."""
+        arguments = [f"--family={self.family}", f"--seed={self.seed}", f"--cache={self.cache}"]
+        command = [sys.executable, "-m", "finetune_demo.prepare", *arguments]
+        program = self.programs.start("prepare", command, _QUIET)
+        made: dict[str, str] = {}
+        for line in program.lines(_PREPARE_SECONDS):
+            document = json.loads(line)
+            if "progress" in document:
+                self.view.detail(document["progress"])
+            else:
+                made = document
+        status = self.programs.finished(program)
+        if status or not made:
+            raise DemoError(f"making base model and task failed with status {status}", log=program.log)
+        return made["base"], made["task"]
+
+    def _apply(self, base: str, task: str) -> None:
+        values = {"tracker": self.tracker_url, "base": base, "task": task, "seed": str(self.seed)}
+        self._apply_file("namespace.yaml", values)
+        self.kubectl.run(
+            "create", "secret", "generic", "wandb", f"--namespace={NAMESPACE}", f"--from-file=api-key={self.key_file}"
+        )
+        for name in ("sweeprun.yaml", "finetunejob.yaml", "default.yaml"):
+            self._apply_file(name, values)
+
+    def _apply_file(self, name: str, values: Mapping[str, str]) -> None:
+        """Fill in a manifest's placeholders, keep the result to look at, and apply it."""
+        text = Template((resources.files("finetune_demo") / "manifests" / name).read_text()).substitute(values)
+        file = self.folder / "manifests" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        self.kubectl.run("apply", "-f", str(file))
+        self.view.detail(f"kubectl apply -f {file}")
+
+    def _wait(self, deadline: float, done: Any) -> None:
+        """Watch the resources until `done()`.
+
+        Raises:
+            DemoError: A resource failed, a program ended, or the deadline passed.
+        """
+        while True:
+            self.look()
+            if done():
+                return
+            for name, resource in self.snapshot.resources().items():
+                if holds(resource, "Failed"):
+                    raise DemoError(f"{name} failed: {condition(resource, 'Failed').get('message', '')}")
+            self.programs.check()
+            if time.monotonic() > deadline:
+                raise DemoError(f"sweep and training did not finish within {self.timeout:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+    def look(self) -> None:
+        """Read the resources' present state and show it."""
+        items = self.kubectl.json("get", "sweepruns,finetunejobs,pods", f"--namespace={NAMESPACE}")["items"]
+        self.snapshot = Snapshot.of(items)
+        self.peak = max(self.peak, self.snapshot.sweep.get("status", {}).get("trials", {}).get("running", 0))
+        self.view.resources(self.snapshot)
+
+    def _outcome(self) -> Outcome:
+        sweep, job, default = self.snapshot.sweep, self.snapshot.jobs[JOB], self.snapshot.jobs[DEFAULT_JOB]
+        best = self._scores(sweep["status"]["bestRun"]["id"])
+        return Outcome(
+            sweep=sweep,
+            job=job,
+            baseline=self._scores(job["status"]["run"]["id"], baseline=True),
+            default=self._scores(default["status"]["run"]["id"]),
+            best=best,
+            promoted=self._scores(job["status"]["run"]["id"]),
+            peak=self.peak,
+            seconds=self.seconds,
+        )
+
+    def _scores(self, run: str, *, baseline: bool = False) -> Scores:
+        """Scores of a run, read back from the tracker through W&B's own API client."""
+        import wandb
+
+        api = wandb.Api(overrides={"base_url": self.tracker_url}, api_key=self.key_file.read_text(), timeout=30)
+        entity = api.default_entity
+        return scores_of(dict(api.run(f"{entity}/speech-demo/{run}").summary), SUITE, baseline=baseline)
+
+
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+"""Environment of whatever imports transformers: no bars in logs, and nothing to look for on the hub."""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_health(operator: Program, url: str) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - a loopback address made above
+                return
+        except (urllib.error.URLError, OSError):
+            pass
+        if operator.process.poll() is not None:
+            raise DemoError(f"{operator.name} ended with status {operator.process.returncode}", log=operator.log)
+        if time.monotonic() > deadline:
+            raise DemoError(f"{operator.name} was not ready within {_READY_SECONDS:.0f} s", log=operator.log)
+        time.sleep(0.2)
