@@ -1,11 +1,15 @@
 """The chart renders what Kubernetes accepts, for every set of values in ci/."""
 
+import inspect
 import re
 import tomllib
 
+import finetune_operator.settings
 import pytest
+from finetune_operator.settings import from_arguments, parser
 from helm_python import chart as helm
 
+from charts.generate import rows
 from tests.install.support import (
     CHART,
     KUBERNETES,
@@ -34,8 +38,6 @@ def leaves(values: Json, prefix: str = "") -> set[str]:
 
 
 def test_there_are_twelve_sets_and_together_they_set_every_value():
-    from charts.generate import rows
-
     schema = helm.Chart.load(CHART).schema
     assert schema is not None
     used = set().union(*(leaves(value_set(name)) for name in SETS))
@@ -130,10 +132,22 @@ def test_selectors_match_their_own_pods_alone(rendered):
             assert matched == [document["metadata"]["name"].removesuffix("-metrics")]
 
 
-def test_one_operator_at_a_time():
-    (deployment,) = of_kind(render({}), "Deployment")
-    assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+def test_one_operator_works_at_a_time():
+    (deployment,) = of_kind(render({"replicas": 2, "fullnameOverride": "ft"}), "Deployment")
+    assert "--lease=$(POD_NAMESPACE)/ft" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    (role,) = [r for r in of_kind(render({"fullnameOverride": "ft"}), "Role") if r["metadata"]["name"] == "ft-lease"]
+    assert role["rules"][0]["resourceNames"] == ["ft"]
+
+
+@pytest.mark.parametrize("values", [value_set(name) for name in SETS], ids=SETS)
+def test_the_operator_accepts_its_arguments(values):
+    (deployment,) = of_kind(render(values), "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    settings = from_arguments(parser().parse_args(container["args"]))
+    assert settings.liveness_port == values.get("livenessProbe", {}).get("port", 8081)
+    assert (settings.metrics_port is None) is (values.get("metrics", {}).get("enabled") is False)
+    known = set(re.findall(r"FINETUNE_[A-Z_]+", inspect.getsource(finetune_operator.settings)))
+    assert {e["name"] for e in container["env"] if e["name"].startswith("FINETUNE_")} <= known
 
 
 @pytest.mark.parametrize(
@@ -147,7 +161,7 @@ def test_one_operator_at_a_time():
 def test_scope_becomes_arguments(values, arguments):
     (deployment,) = of_kind(render(values), "Deployment")
     args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert [argument for argument in args if "namespace" in argument] == arguments
+    assert [argument for argument in args if "namespace" in argument.partition("=")[0]] == arguments
 
 
 @pytest.mark.parametrize(

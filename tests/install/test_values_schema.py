@@ -11,7 +11,7 @@ from tests.install.support import CHART, Json
 
 WRONG = [
     ({"replica": 1}, "replica"),
-    ({"replicas": 2}, "/replicas"),
+    ({"replicas": 9}, "/replicas"),
     ({"replicas": "1"}, "/replicas"),
     ({"image": {"tagg": "x"}}, "tagg"),
     ({"image": {"tag": "a b"}}, "/image/tag"),

@@ -2,13 +2,16 @@
 {{- define "finetune.operatorRules" -}}
 - apiGroups: [finetune.dev]
   resources: [finetunejobs, sweepruns]
-  verbs: [get, list, watch, patch]  # patch: the finalizer and the scale of a sweep
+  verbs: [list, watch, patch]  # patch: the finalizer
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/status, sweepruns/status]
   verbs: [patch]
+- apiGroups: [finetune.dev]
+  resources: [finetunejobs/finalizers, sweepruns/finalizers]
+  verbs: [update]  # owner references that block deletion, where OwnerReferencesPermissionEnforcement is on (OpenShift)
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]  # patch: suspend, parallelism
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]  # termination messages; why a pod does not start
@@ -17,10 +20,25 @@
   verbs: [get, create, patch]  # the trial document, the best configuration
 - apiGroups: [""]
   resources: [services]
-  verbs: [create]  # rendezvous of a training on several nodes
+  verbs: [get, create]  # rendezvous of a training on several nodes
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]  # list: why the Job controller cannot create a pod
+{{- if eq .Values.scope.mode "Cluster" }}
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [list, watch]  # CRDs that are installed or changed later
+{{- end }}
+{{- end }}
+
+{{- define "finetune.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "finetune.fullname" . }}]
+  verbs: [get, update]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]  # a name cannot limit it
 {{- end }}
 
 {{- define "finetune.secretRules" -}}
