@@ -203,7 +203,8 @@ class _Pass:
         self.succeeded_indexes = known | {index for index in done if index is not None}
         self.succeeded = len(self.succeeded_indexes)
         if rules.limits_per_index(self.job):
-            lost = {rules.valid_index(self.job, pod) for pod in self.pods if rules.index_failed(self.job, pod)}
+            doubtful = () if verdict else self.pods  # once the Job is to end, its remaining pods are deleted, not failing
+            lost = {rules.valid_index(self.job, pod) for pod in doubtful if rules.index_failed(self.job, pod)}
             self.failed_indexes = rules.parse_indexes(self.status.get("failedIndexes")) | {i for i in lost if i is not None}
             failed, most = len(self.failed_indexes), self.spec.get("maxFailedIndexes")
             if not verdict and most is not None and failed > most:

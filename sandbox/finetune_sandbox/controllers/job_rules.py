@@ -139,7 +139,7 @@ def _condition_match(rule: Object, pod: Object) -> str | None:
 
 def index_failed(job: Object, pod: Object) -> bool:
     """Whether this pod's failure is the last that its index may have."""
-    if not is_failed(job, pod):
+    if not is_tracked(pod) or not is_failed(job, pod):
         return False
     verdict = judge(job, pod)
     return verdict.action == "FailIndex" or (verdict.counts and failure_count(pod) >= job["spec"]["backoffLimitPerIndex"])

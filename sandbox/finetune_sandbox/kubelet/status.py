@@ -124,7 +124,8 @@ def _condition(pod: Object, kind: str, value: bool, why: Object, now: float) -> 
     text = "True" if value else "False"
     present = condition(pod, kind)
     since = present["lastTransitionTime"] if present and present["status"] == text else text_time(now)
-    return {"type": kind, "status": text, "lastProbeTime": None, "lastTransitionTime": since, **(why if not value else {})}
+    explained = {"reason": None, "message": None, **(why if not value else {})}  # None removes what an earlier patch set
+    return {"type": kind, "status": text, "lastProbeTime": None, "lastTransitionTime": since, **explained}
 
 
 def _container_status(container: Container) -> Object:
