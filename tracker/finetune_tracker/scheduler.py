@@ -1,0 +1,334 @@
+"""Sweeps at work: what agents are told at each heartbeat, early termination, and what silence means.
+
+Hand-outs of one sweep happen one after the other (an asyncio lock), so `run_cap` is exact whatever the number of
+agents; the engine's computing happens between two short transactions and holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_tracker.auth import Viewer
+from finetune_tracker.database import Database
+from finetune_tracker.engine import Engine
+from finetune_tracker.errors import NotFound, TrackerError
+from finetune_tracker.history import dump, metric_values
+from finetune_tracker.ids import global_id, random_name, readable_name
+from finetune_tracker.lifecycle import (
+    RunState,
+    SweepState,
+    Timeouts,
+    Turn,
+    state_after_silence,
+    state_when_agent_drops,
+    turn,
+)
+from finetune_tracker.settings import Settings
+
+_log = logging.getLogger(__name__)
+_FLYING = "state IN ('pending', 'running', 'preempting')"
+
+Command = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What one heartbeat's bookkeeping found.
+
+    Attributes:
+        commands: The answer, or None if the agent is idle and asks for work.
+    """
+
+    sweep_id: int
+    spec: dict[str, Any]
+    commands: list[Command] | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the engine needs for the next suggestion."""
+
+    spec: dict[str, Any]
+    runs: list[dict[str, Any]]
+
+
+class Scheduler:
+    """Serves the agents of all sweeps."""
+
+    def __init__(self, database: Database, engine: Engine, settings: Settings) -> None:
+        self._database = database
+        self._engine = engine
+        self._settings = settings
+        self._limits = Timeouts(settings.run_timeout, settings.run_grace, settings.agent_timeout)
+        self._booted_at = time.time()
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._metrics: dict[int, tuple[int, list[float]]] = {}
+        self._stopping: dict[int, asyncio.Task[None]] = {}
+        self._stopped_at: dict[int, float] = {}
+
+    async def heartbeat(self, viewer: Viewer, agent_id: int, live: frozenset[str]) -> list[Command]:
+        """One heartbeat of an agent; returns its commands.
+
+        Args:
+            live: Names of the runs whose processes the agent sees alive.
+
+        Raises:
+            NotFound: The agent or its sweep was deleted: the SDK's agent ends.
+        """
+        beat = await self._database.write(lambda db: _beat(db, viewer, agent_id, live, time.time()))
+        if "early_terminate" in beat.spec:
+            self._terminate_early(beat.sweep_id, beat.spec)
+        if beat.commands is not None:
+            return beat.commands
+        async with self._locks[beat.sweep_id]:
+            return await self._hand_out(beat.sweep_id, agent_id)
+
+    async def watch(self) -> None:
+        """Look for silent runs and agents, until cancelled."""
+        interval = max(0.1, min(5.0, min(self._limits.run, self._limits.grace, self._limits.agent) / 4))
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self._database.write(lambda db: reap(db, self._booted_at, time.time(), self._limits))
+            except TrackerError:
+                _log.exception("looking for silent runs failed; it will be tried again")
+
+    async def close(self) -> None:
+        """Cancel what is still computing."""
+        for task in self._stopping.values():
+            task.cancel()
+        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+
+    async def _hand_out(self, sweep_id: int, agent_id: int) -> list[Command]:
+        while True:
+            found = await self._database.write(lambda db: _take_turn(db, sweep_id, agent_id, time.time()))
+            if not isinstance(found, Search):
+                return found
+            runs = await self._with_metrics(found, extremes=True)
+            config = await self._engine.suggest(found.spec, runs)
+            if config is None:
+                await self._database.write(
+                    lambda db: db.execute("UPDATE sweeps SET exhausted = 1 WHERE id = ?", (sweep_id,)) and None
+                )
+                continue
+            return await self._database.write(
+                lambda db, config=config: _create_run(db, sweep_id, agent_id, config, time.time())  # type: ignore[misc]
+            )
+
+    def _terminate_early(self, sweep_id: int, spec: dict[str, Any]) -> None:
+        """Start a decision in the background; its stops are delivered with later heartbeats."""
+        now = time.monotonic()
+        task = self._stopping.get(sweep_id)
+        if (task is None or task.done()) and now - self._stopped_at.get(sweep_id, 0.0) >= self._settings.stop_interval:
+            self._stopped_at[sweep_id] = now
+            self._stopping[sweep_id] = asyncio.create_task(self._decide_stops(sweep_id, spec))
+
+    async def _decide_stops(self, sweep_id: int, spec: dict[str, Any]) -> None:
+        try:
+            runs = await self._database.read(lambda db: _snapshot(db, sweep_id))
+            names = await self._engine.stop(spec, await self._with_metrics(Search(spec, runs), extremes=False))
+            if names:
+                await self._database.write(lambda db: _stop_runs(db, sweep_id, names, time.time()))
+        except TrackerError as e:
+            _log.warning("no early-termination decision for sweep %d: %s", sweep_id, e)
+
+    async def _with_metrics(self, search: Search, *, extremes: bool) -> list[dict[str, Any]]:
+        """The runs with the history of the sweep's metric, which is read incrementally and kept."""
+        metric = search.spec.get("metric") or {}
+        name = metric.get("name")
+        wanted = isinstance(name, str) and (not extremes or search.spec.get("method") == "bayes")
+        if wanted:
+            stale = [run for run in search.runs if run["lines"] != self._metrics.get(run["id"], (0, []))[0]]
+            if stale:
+                await self._database.read(lambda db: [self._load(db, run, name) for run in stale])
+        out = []
+        for run in search.runs:
+            values = self._metrics.get(run["id"], (0, []))[1] if wanted else []
+            picked = [min(values), max(values)] if extremes and values else values
+            out.append(
+                {k: v for k, v in run.items() if k not in ("id", "lines")} | {"history": [{name: v} for v in picked]}
+            )
+        return out
+
+    def _load(self, db: sqlite3.Connection, run: dict[str, Any], metric: str) -> None:
+        start, values = self._metrics.get(run["id"], (0, []))
+        if start > run["lines"]:  # the run started over
+            start, values = 0, []
+        end, more = metric_values(db, run["id"], metric, start)
+        self._metrics[run["id"]] = (end, values + more)
+
+
+def reap(db: sqlite3.Connection, booted_at: float, now: float, limits: Timeouts) -> None:
+    """Give silent runs, agents and finished sweeps their states."""
+    for run in db.execute(f"SELECT * FROM runs WHERE {_FLYING}").fetchall():
+        state = state_after_silence(
+            RunState(run["state"]), stopped=bool(run["stopped"]), last_seen=run["heartbeat_at"],
+            left_at=run["left_at"], booted_at=booted_at, now=now, limits=limits,
+        )  # fmt: skip
+        if state is not None:
+            db.execute("UPDATE runs SET state = ?, updated_at = ? WHERE id = ?", (state, now, run["id"]))
+    if now - booted_at > limits.agent:
+        db.execute(
+            "UPDATE agents SET state = 'LOST' WHERE state = 'RUNNING' AND heartbeat_at < ?", (now - limits.agent,)
+        )
+    _take_back(db, now)
+    for sweep in db.execute("SELECT * FROM sweeps WHERE state = 'RUNNING'").fetchall():
+        if _turn(db, sweep, agent_id=-1) is Turn.EXIT:
+            _finish(db, sweep["id"], now)
+
+
+def _beat(db: sqlite3.Connection, viewer: Viewer, agent_id: int, live: frozenset[str], now: float) -> Beat:
+    row = db.execute(
+        "SELECT a.*, s.state AS sweep_state, s.spec, p.entity_id FROM agents a JOIN sweeps s ON s.id = a.sweep_id "
+        "JOIN projects p ON p.id = s.project_id WHERE a.id = ?",
+        (agent_id,),
+    ).fetchone()
+    if row is None or row["entity_id"] not in viewer.entities.values():
+        raise NotFound("this agent's sweep does not exist any more")
+    sweep_id, canceled = row["sweep_id"], row["sweep_state"] == SweepState.CANCELED
+    db.execute("UPDATE agents SET heartbeat_at = ?, state = 'RUNNING' WHERE id = ?", (now, agent_id))
+    db.execute("UPDATE sweeps SET heartbeat_at = ? WHERE id = ?", (now, sweep_id))
+    stops: list[Command] = []
+    for run in db.execute(f"SELECT * FROM runs WHERE agent_id = ? AND {_FLYING}", (agent_id,)).fetchall():
+        if run["name"] in live and not canceled:
+            db.execute("UPDATE runs SET seen = 1, left_at = NULL WHERE id = ?", (run["id"],))
+            if run["stopped"]:
+                stops.append({"type": "stop", "run_id": run["name"]})
+        elif run["seen"] or canceled:
+            state = state_when_agent_drops(RunState(run["state"]), stopped=bool(run["stopped"]))
+            db.execute(
+                "UPDATE runs SET state = coalesce(?, state), left_at = coalesce(left_at, ?), updated_at = ? WHERE id = ?",
+                (_at_cancel(run) if canceled else state, now, now, run["id"]),
+            )
+    if canceled:
+        return Beat(sweep_id, {}, _exit(db, agent_id))
+    return Beat(sweep_id, json.loads(row["spec"]), stops if live else None)
+
+
+def _at_cancel(run: sqlite3.Row) -> RunState | None:
+    """A trial that never started is over at once; one that runs gets time for its last words."""
+    return RunState.KILLED if run["state"] == RunState.PENDING else None
+
+
+def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float) -> list[Command] | Search:
+    sweep = db.execute("SELECT * FROM sweeps WHERE id = ?", (sweep_id,)).fetchone()
+    if sweep is None:
+        raise NotFound("this agent's sweep does not exist any more")
+    decision = _turn(db, sweep, agent_id)
+    if decision is Turn.EXIT:
+        _finish(db, sweep_id, now)
+        return _exit(db, agent_id)
+    if decision is Turn.WAIT:
+        return []
+    spec = json.loads(sweep["spec"])
+    if decision is Turn.SEARCH:
+        return Search(spec, _snapshot(db, sweep_id))
+    if decision is Turn.REISSUE:
+        run = db.execute(
+            "SELECT * FROM runs WHERE agent_id = ? AND state = 'pending' AND seen = 0 ORDER BY id", (agent_id,)
+        ).fetchone()
+    else:
+        run = db.execute(
+            "SELECT * FROM runs WHERE sweep_id = ? AND state = 'preempted' ORDER BY id", (sweep_id,)
+        ).fetchone()
+        db.execute(
+            "UPDATE runs SET state = 'pending', agent_id = ?, seen = 0, left_at = NULL, preempting = 0, exitcode = NULL, "
+            "stopped = 0, updated_at = ?, heartbeat_at = ? WHERE id = ?",
+            (agent_id, now, now, run["id"]),
+        )
+    kind = "resume" if run["started"] else "run"
+    return [_command(kind, run["name"], json.loads(run["params"] or "{}"), spec)]
+
+
+def _turn(db: sqlite3.Connection, sweep: sqlite3.Row, agent_id: int) -> Turn:
+    counts = db.execute(
+        "SELECT count(*) FILTER (WHERE NOT prior) AS counted, "
+        f"count(*) FILTER (WHERE {_FLYING}) AS in_flight, "
+        "count(*) FILTER (WHERE state = 'preempted') AS preempted, "
+        "count(*) FILTER (WHERE state = 'pending' AND agent_id = ? AND NOT seen) AS mine FROM runs WHERE sweep_id = ?",
+        (agent_id, sweep["id"]),
+    ).fetchone()
+    return turn(
+        SweepState(sweep["state"]), has_pending=bool(counts["mine"]), preempted=counts["preempted"],
+        counted=counts["counted"], in_flight=counts["in_flight"], run_cap=sweep["run_cap"],
+        exhausted=bool(sweep["exhausted"]),
+    )  # fmt: skip
+
+
+def _create_run(
+    db: sqlite3.Connection, sweep_id: int, agent_id: int, config: dict[str, Any], now: float
+) -> list[Command]:
+    sweep = db.execute("SELECT * FROM sweeps WHERE id = ?", (sweep_id,)).fetchone()
+    if sweep is None or sweep["state"] != SweepState.RUNNING:  # paused or stopped while the engine was computing
+        return []
+    number = db.execute("SELECT count(*) FROM runs WHERE sweep_id = ?", (sweep_id,)).fetchone()[0] + 1
+    name = random_name()
+    db.execute(
+        "INSERT INTO runs (project_id, name, display_name, state, config, params, sweep_id, agent_id, user_id, "
+        "created_at, updated_at, heartbeat_at) VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (sweep["project_id"], name, readable_name(f"sweep-{number}"), dump(config), dump(config), sweep_id, agent_id,
+         sweep["user_id"], now, now, now),
+    )  # fmt: skip
+    return [_command("run", name, config, json.loads(sweep["spec"]))]
+
+
+def _snapshot(db: sqlite3.Connection, sweep_id: int) -> list[dict[str, Any]]:
+    """The runs as the engine wants them, with the parameters that were given out: user code may change its config."""
+    rows = db.execute(
+        "SELECT id, name, state, coalesce(params, config) AS config, summary, history_lines FROM runs "
+        "WHERE sweep_id = ? ORDER BY id",
+        (sweep_id,),
+    )
+    return [
+        {"id": r["id"], "lines": r["history_lines"], "name": r["name"], "state": r["state"],
+         "config": json.loads(r["config"]), "summaryMetrics": json.loads(r["summary"])}
+        for r in rows
+    ]  # fmt: skip
+
+
+def _stop_runs(db: sqlite3.Connection, sweep_id: int, names: list[str], now: float) -> None:
+    db.executemany(
+        "UPDATE runs SET stopped = 1, updated_at = ? WHERE sweep_id = ? AND name = ? AND state = 'running'",
+        [(now, sweep_id, name) for name in names],
+    )
+
+
+def _take_back(db: sqlite3.Connection, now: float) -> None:
+    """Runs that a lost agent never started: their parameters go back to the search, preempted ones wait again."""
+    lost = db.execute(
+        "SELECT r.id, r.sweep_id, r.started FROM runs r JOIN agents a ON a.id = r.agent_id "
+        "WHERE r.state = 'pending' AND a.state = 'LOST'"
+    ).fetchall()
+    for run in lost:
+        if run["started"]:
+            db.execute("UPDATE runs SET state = 'preempted', updated_at = ? WHERE id = ?", (now, run["id"]))
+        else:
+            db.execute("DELETE FROM runs WHERE id = ?", (run["id"],))
+            db.execute("UPDATE sweeps SET exhausted = 0 WHERE id = ?", (run["sweep_id"],))
+
+
+def _finish(db: sqlite3.Connection, sweep_id: int, now: float) -> None:
+    db.execute(
+        "UPDATE sweeps SET state = 'FINISHED', updated_at = ? WHERE id = ? AND state = 'RUNNING'", (now, sweep_id)
+    )
+
+
+def _exit(db: sqlite3.Connection, agent_id: int) -> list[Command]:
+    db.execute("UPDATE agents SET state = 'FINISHED' WHERE id = ?", (agent_id,))
+    return [{"type": "exit"}]
+
+
+def _command(kind: str, run: str, params: dict[str, Any], spec: dict[str, Any]) -> Command:
+    return {"type": kind, "run_id": run, "args": params, "program": spec.get("program")}
+
+
+def agent_answer(agent_id: int, commands: list[Command]) -> dict[str, Any]:
+    """The payload of `agentHeartbeat`: commands are a JSON string."""
+    return {"agent": {"id": global_id("Agent", agent_id)}, "commands": dump(commands)}

@@ -1,0 +1,476 @@
+"""Artifacts: types, collections (sequences and portfolios), memberships, files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import re
+import sqlite3
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from finetune_tracker import filters as query_filters
+from finetune_tracker import graphql
+from finetune_tracker.context import Context, View
+from finetune_tracker.graphql import field
+from finetune_tracker.ids import global_id, timestamp
+from finetune_tracker.views import project as project_view
+from finetune_tracker.views import run as run_view
+
+_VERSION = re.compile(r"v(\d{1,12})")
+
+
+class ArtifactType(View):
+    """A kind of artifact in a project, such as `model`."""
+
+    typename = "ArtifactType"
+    columns = frozenset({"name", "description"})
+
+    @field
+    def id(self) -> str:
+        return global_id("ArtifactType", self.row["id"])
+
+    @field
+    def created_at(self) -> str | None:
+        return timestamp(self.row["created_at"])
+
+    @field
+    def artifact_collection(self, name: str | None = None) -> Collection | None:
+        row = self.ctx.one("SELECT * FROM collections WHERE type_id = ? AND name = ?", self.row["id"], name)
+        return Collection(self.ctx, row) if row else None
+
+    @field
+    def artifact_collections(
+        self, filters: object = None, order: object = None, first: object = None, after: object = None
+    ) -> dict[str, Any]:
+        return find_collections(
+            self.ctx,
+            "collections.type_id = ?",
+            [self.row["id"]],
+            filters=filters,
+            order=order,
+            first=first,
+            after=after,
+        )
+
+
+class Collection(View):
+    """A sequence (versions logged by runs) or a portfolio (versions linked from sequences)."""
+
+    interfaces: ClassVar[frozenset[str]] = frozenset({"ArtifactCollection"})
+    columns = frozenset({"name", "description"})
+
+    @property
+    def typename(self) -> str:  # type: ignore[override]
+        return "ArtifactSequence" if self.row["kind"] == "sequence" else "ArtifactPortfolio"
+
+    @field
+    def id(self) -> str:
+        return global_id("ArtifactCollection", self.row["id"])
+
+    @field
+    def state(self) -> str:
+        return "READY"
+
+    @field
+    def created_at(self) -> str | None:
+        return timestamp(self.row["created_at"])
+
+    @field
+    def updated_at(self) -> str | None:
+        return timestamp(self.row["updated_at"])
+
+    @field
+    def project(self) -> project_view.Project | None:
+        row = self.ctx.one("SELECT * FROM projects WHERE id = ?", self.row["project_id"])
+        return project_view.Project(self.ctx, row) if row else None
+
+    @field
+    def default_artifact_type(self) -> ArtifactType | None:
+        row = self.ctx.one("SELECT * FROM artifact_types WHERE id = ?", self.row["type_id"])
+        return ArtifactType(self.ctx, row) if row else None
+
+    @field
+    def tags(self) -> dict[str, Any]:
+        rows = self.ctx.all("SELECT name FROM collection_tags WHERE collection_id = ? ORDER BY name", self.row["id"])
+        return graphql.connection(_tag(r["name"]) for r in rows)
+
+    @field
+    def aliases(self, first: object = None, after: object = None) -> dict[str, Any]:
+        limit, offset = graphql.page(first, after, default=1000)
+        rows = self.ctx.all(
+            "SELECT * FROM aliases WHERE collection_id = ? ORDER BY id LIMIT ? OFFSET ?",
+            self.row["id"],
+            limit + 1,
+            offset,
+        )
+        return graphql.connection([Alias(self.ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit)
+
+    @field
+    def artifact_membership(self, alias_name: str | None = None) -> Membership | None:
+        return find_membership(self.ctx, self.row["id"], alias_name or "latest")
+
+    @field
+    def latest_artifact(self) -> Artifact | None:
+        row = self.ctx.one(
+            "SELECT artifacts.* FROM artifacts JOIN memberships m ON m.artifact_id = artifacts.id "
+            "WHERE m.collection_id = ? ORDER BY m.version DESC LIMIT 1",
+            self.row["id"],
+        )
+        return Artifact(self.ctx, row) if row else None
+
+    @field
+    def artifacts(
+        self, filters: object = None, order: object = None, first: object = None, after: object = None
+    ) -> dict[str, Any]:
+        """Versions; edges carry `version`, newest first."""
+        limit, offset = graphql.page(first, after, default=50)
+        condition, params = query_filters.where(query_filters.parse_filters(filters), query_filters.MEMBERSHIPS)
+        sorting, order_params = query_filters.order_by(order, query_filters.MEMBERSHIPS, "memberships.version DESC")
+        scope = f"{_JOINS} WHERE memberships.collection_id = ? AND artifacts.state = 'COMMITTED' AND {condition}"
+        rows = self.ctx.all(
+            f"SELECT artifacts.*, memberships.version AS version {scope} ORDER BY {sorting} LIMIT ? OFFSET ?",
+            self.row["id"], *params, *order_params, limit + 1, offset,
+        )  # fmt: skip
+        found = graphql.connection(
+            [Artifact(self.ctx, r) for r in rows[:limit]],
+            offset=offset,
+            more=len(rows) > limit,
+            total=self.ctx.count(f"SELECT count(*) {scope}", self.row["id"], *params),
+        )
+        for edge, row in zip(found["edges"], rows, strict=False):
+            edge["version"] = f"v{row['version']}"
+        return found
+
+    @field
+    def artifact_memberships(self, first: object = None, after: object = None) -> dict[str, Any]:
+        return find_memberships(self.ctx, "collections.id = ?", [self.row["id"]], None, None, None, first, after)
+
+
+class Artifact(View):
+    """One version of a sequence."""
+
+    typename = "Artifact"
+    columns = frozenset({"state", "digest", "size", "file_count", "description", "metadata", "history_step"})
+
+    @field
+    def id(self) -> str:
+        return global_id("Artifact", self.row["id"])
+
+    @field
+    def artifact_sequence(self) -> Collection | None:
+        row = self.ctx.one("SELECT * FROM collections WHERE id = ?", self.row["sequence_id"])
+        return Collection(self.ctx, row) if row else None
+
+    @field
+    def artifact_type(self) -> ArtifactType | None:
+        row = self.ctx.one(
+            "SELECT t.* FROM artifact_types t JOIN collections c ON c.type_id = t.id WHERE c.id = ?",
+            self.row["sequence_id"],
+        )
+        return ArtifactType(self.ctx, row) if row else None
+
+    @field
+    def version_index(self) -> int | None:
+        row = self.ctx.one(
+            "SELECT version FROM memberships WHERE artifact_id = ? AND collection_id = ?",
+            self.row["id"], self.row["sequence_id"],
+        )  # fmt: skip
+        return row["version"] if row else None
+
+    @field
+    def digest_algorithm(self) -> str:
+        return "MANIFEST_MD5"
+
+    @field
+    def commit_hash(self) -> str:
+        """The id again: W&B's is an opaque token that nothing but links shows."""
+        return f"{self.row['id']:020x}"
+
+    @field
+    def ttl_duration_seconds(self) -> int | None:
+        return self.row["ttl_seconds"]  # type: ignore[no-any-return]
+
+    @field
+    def ttl_is_inherited(self) -> bool:
+        return self.row["ttl_seconds"] is None
+
+    @field
+    def created_at(self) -> str | None:
+        return timestamp(self.row["created_at"])
+
+    @field
+    def updated_at(self) -> str | None:
+        return timestamp(self.row["updated_at"])
+
+    @field
+    def tags(self) -> list[dict[str, Any]]:
+        rows = self.ctx.all("SELECT name FROM artifact_tags WHERE artifact_id = ? ORDER BY name", self.row["id"])
+        return [_tag(r["name"]) for r in rows]
+
+    @field
+    def aliases(self) -> list[Alias]:
+        rows = self.ctx.all(
+            "SELECT a.* FROM aliases a JOIN memberships m ON m.id = a.membership_id WHERE m.artifact_id = ? ORDER BY a.id",
+            self.row["id"],
+        )
+        return [Alias(self.ctx, r) for r in rows]
+
+    @field
+    def artifact_memberships(self) -> dict[str, Any]:
+        rows = self.ctx.all("SELECT * FROM memberships WHERE artifact_id = ? ORDER BY id", self.row["id"])
+        return graphql.connection(Membership(self.ctx, r) for r in rows)
+
+    @field
+    def created_by(self) -> run_view.Run | None:
+        row = self.ctx.one("SELECT * FROM runs WHERE id = ?", self.row["run_id"])
+        return run_view.Run(self.ctx, row) if row else None
+
+    @field
+    def used_by(self, first: object = None, after: object = None) -> dict[str, Any]:
+        scope = "runs.id IN (SELECT run_id FROM usages WHERE artifact_id = ?)"
+        return run_view.find_runs(self.ctx, scope, [self.row["id"]], None, None, first, after)
+
+    @field
+    def current_manifest(self) -> dict[str, Any] | None:
+        md5 = self.row["manifest_md5"]
+        if md5 is None:
+            return None
+        link = blob_link(self.ctx, self.entity_id, md5, "wandb_manifest.json")
+        digest = base64.b64encode(bytes.fromhex(md5)).decode()
+        return {
+            "id": global_id("ArtifactManifest", self.row["id"]),
+            "type": "FULL",
+            "digest": digest,
+            "file": {"id": global_id("ManifestFile", self.row["id"]), "directUrl": link, "url": link},
+        }
+
+    @field
+    def files(self, names: object = None, first: object = None, after: object = None) -> dict[str, Any]:
+        return find_files(self, names, first, after)
+
+    @field
+    def files_by_manifest_entries(self, entries: object = None) -> dict[str, Any]:
+        names = [e.get("name") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else None
+        return find_files(self, names, None, None)
+
+    @property
+    def entity_id(self) -> int:
+        """The entity under which the contents are stored."""
+        row = self.ctx.one(
+            "SELECT p.entity_id FROM collections c JOIN projects p ON p.id = c.project_id WHERE c.id = ?",
+            self.row["sequence_id"],
+        )
+        return int(row["entity_id"]) if row else 0
+
+
+class Alias(View):
+    """A movable name of one version within its collection."""
+
+    typename = "ArtifactAlias"
+    columns = frozenset({"alias"})
+
+    @field
+    def id(self) -> str:
+        return global_id("ArtifactAlias", self.row["id"])
+
+    @field
+    def artifact_collection(self) -> Collection | None:
+        row = self.ctx.one("SELECT * FROM collections WHERE id = ?", self.row["collection_id"])
+        return Collection(self.ctx, row) if row else None
+
+
+class Membership(View):
+    """That a version belongs to a collection, with its number and aliases there."""
+
+    typename = "ArtifactCollectionMembership"
+
+    @field
+    def id(self) -> str:
+        return global_id("ArtifactCollectionMembership", self.row["id"])
+
+    @field
+    def version_index(self) -> int:
+        return int(self.row["version"])
+
+    @field
+    def created_at(self) -> str | None:
+        return timestamp(self.row["created_at"])
+
+    @field
+    def aliases(self) -> list[Alias]:
+        rows = self.ctx.all("SELECT * FROM aliases WHERE membership_id = ? ORDER BY id", self.row["id"])
+        return [Alias(self.ctx, r) for r in rows]
+
+    @field
+    def artifact_collection(self) -> Collection | None:
+        row = self.ctx.one("SELECT * FROM collections WHERE id = ?", self.row["collection_id"])
+        return Collection(self.ctx, row) if row else None
+
+    @field
+    def artifact(self) -> Artifact | None:
+        row = self.ctx.one("SELECT * FROM artifacts WHERE id = ?", self.row["artifact_id"])
+        return Artifact(self.ctx, row) if row else None
+
+    @field
+    def files(self, names: object = None, first: object = None, after: object = None) -> dict[str, Any]:
+        found = self.artifact()
+        return find_files(found, names, first, after) if found else graphql.connection([])
+
+
+_JOINS = (
+    "FROM memberships JOIN artifacts ON artifacts.id = memberships.artifact_id "
+    "JOIN collections ON collections.id = memberships.collection_id JOIN projects ON projects.id = collections.project_id"
+)
+
+
+def find_membership(ctx: Context, collection_id: int, alias: str) -> Membership | None:
+    """A version of a collection by `v<number>`, alias or digest."""
+    version = _VERSION.fullmatch(alias)
+    if version:
+        row = ctx.one(
+            "SELECT * FROM memberships WHERE collection_id = ? AND version = ?", collection_id, int(version.group(1))
+        )
+    else:
+        row = ctx.one(
+            "SELECT m.* FROM memberships m JOIN aliases a ON a.membership_id = m.id WHERE a.collection_id = ? AND a.alias = ?",
+            collection_id, alias,
+        ) or ctx.one(
+            "SELECT m.* FROM memberships m JOIN artifacts a ON a.id = m.artifact_id "
+            "WHERE m.collection_id = ? AND a.digest = ? ORDER BY m.version DESC",
+            collection_id, alias,
+        )  # fmt: skip
+    return Membership(ctx, row) if row else None
+
+
+def membership_by_name(ctx: Context, project_id: int, name: str | None) -> Membership | None:
+    """`collection:alias`, or `collection` for its `latest`."""
+    collection, _, alias = (name or "").partition(":")
+    row = ctx.one("SELECT id FROM collections WHERE project_id = ? AND name = ?", project_id, collection)
+    return find_membership(ctx, row["id"], alias or "latest") if row else None
+
+
+def readable_artifact(ctx: Context, number: int) -> sqlite3.Row | None:
+    """An artifact that belongs to, or is linked into, a project of the viewer."""
+    row = ctx.one("SELECT * FROM artifacts WHERE id = ?", number)
+    homes = ctx.all(
+        "SELECT c.project_id FROM collections c WHERE c.id = ? UNION "
+        "SELECT c.project_id FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.artifact_id = ?",
+        row["sequence_id"] if row else None, number,
+    )  # fmt: skip
+    return row if any(ctx.owns_project(home["project_id"]) for home in homes) else None
+
+
+def find_artifacts(ctx: Context, scope: str, params: list[Any], first: object, after: object) -> dict[str, Any]:
+    """One page of the artifacts in a scope (a SQL condition)."""
+    limit, offset = graphql.page(first, after, default=50)
+    rows = ctx.all(
+        f"SELECT artifacts.* FROM artifacts WHERE {scope} ORDER BY artifacts.id LIMIT ? OFFSET ?",
+        *params, limit + 1, offset,
+    )  # fmt: skip
+    total = ctx.count(f"SELECT count(*) FROM artifacts WHERE {scope}", *params)
+    return graphql.connection(
+        [Artifact(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit, total=total
+    )
+
+
+def find_collections(
+    ctx: Context,
+    scope: str,
+    scope_params: list[Any],
+    *,
+    filters: object,
+    order: object,
+    first: object,
+    after: object,
+    kinds: list[Any] | None = None,
+) -> dict[str, Any]:
+    """One page of the collections in a scope over `collections` and `projects`."""
+    limit, offset = graphql.page(first, after, default=50)
+    condition, params = query_filters.where(query_filters.parse_filters(filters), query_filters.COLLECTIONS)
+    if kinds:
+        wanted = [str(k).lower() for k in kinds]
+        condition += f" AND collections.kind IN ({', '.join('?' * len(wanted))})"
+        params = params + wanted
+    sorting, order_params = query_filters.order_by(order, query_filters.COLLECTIONS, "collections.id")
+    source = f"FROM collections JOIN projects ON projects.id = collections.project_id WHERE {scope} AND {condition}"
+    rows = ctx.all(
+        f"SELECT collections.* {source} ORDER BY {sorting} LIMIT ? OFFSET ?",
+        *scope_params, *params, *order_params, limit + 1, offset,
+    )  # fmt: skip
+    total = ctx.count(f"SELECT count(*) {source}", *scope_params, *params)
+    return graphql.connection(
+        [Collection(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit, total=total
+    )
+
+
+def find_memberships(
+    ctx: Context,
+    scope: str,
+    scope_params: list[Any],
+    collection_filters: object,
+    filters: object,
+    order: object,
+    first: object,
+    after: object,
+) -> dict[str, Any]:
+    """One page of the versions in a scope over `collections` and `projects`."""
+    limit, offset = graphql.page(first, after, default=50)
+    outer, outer_params = query_filters.where(
+        query_filters.parse_filters(collection_filters), query_filters.COLLECTIONS
+    )
+    inner, inner_params = query_filters.where(query_filters.parse_filters(filters), query_filters.MEMBERSHIPS)
+    sorting, order_params = query_filters.order_by(order, query_filters.MEMBERSHIPS, "memberships.id")
+    rows = ctx.all(
+        f"SELECT memberships.* {_JOINS} WHERE {scope} AND {outer} AND {inner} ORDER BY {sorting} LIMIT ? OFFSET ?",
+        *scope_params, *outer_params, *inner_params, *order_params, limit + 1, offset,
+    )  # fmt: skip
+    return graphql.connection([Membership(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit)
+
+
+def find_files(owner: Artifact, names: object, first: object, after: object) -> dict[str, Any]:
+    """One page of an artifact's files."""
+    ctx = owner.ctx
+    limit, offset = graphql.page(first, after, default=50)
+    condition, params = "artifact_id = ?", [owner.row["id"]]
+    if isinstance(names, list) and names:
+        condition += " AND name IN (SELECT value FROM json_each(?))"
+        params.append(json.dumps([str(n) for n in names]))
+    rows = ctx.all(
+        f"SELECT * FROM artifact_files WHERE {condition} ORDER BY name LIMIT ? OFFSET ?",
+        *params, limit + 1, offset,
+    )  # fmt: skip
+    total = ctx.count(f"SELECT count(*) FROM artifact_files WHERE {condition}", *params)
+    entity = owner.entity_id
+    files = [_file(ctx, entity, owner, r) for r in rows[:limit]]
+    return graphql.connection(files, offset=offset, more=len(rows) > limit, total=total)
+
+
+def blob_link(ctx: Context, entity_id: int, md5: str, name: str) -> str:
+    """A signed download URL; the file name at its end is for people."""
+    claim = f"get:{entity_id}:{md5}"
+    return ctx.link(f"/storage/{entity_id}/{md5}/{quote(name.rsplit('/', 1)[-1], safe='')}", claim)
+
+
+def _file(ctx: Context, entity_id: int, owner: Artifact, row: Any) -> dict[str, Any]:
+    link = row["ref"] or (blob_link(ctx, entity_id, row["md5"], row["name"]) if row["md5"] else None)
+    digest = base64.b64encode(bytes.fromhex(row["md5"])).decode() if row["md5"] else None
+    return {
+        "__typename": "File",
+        "id": global_id("ArtifactFile", owner.row["id"]),
+        "name": row["name"],
+        "displayName": row["name"],
+        "url": link,
+        "directUrl": link,
+        "sizeBytes": row["size"],
+        "storagePath": f"artifacts/{owner.row['id']}/{row['name']}",
+        "mimetype": mimetypes.guess_type(row["name"])[0],
+        "updatedAt": owner.created_at(),
+        "digest": digest,
+        "md5": digest,
+    }
+
+
+def _tag(name: str) -> dict[str, Any]:
+    return {"__typename": "Tag", "id": base64.b64encode(f"Tag:{name}".encode()).decode(), "name": name}
