@@ -243,6 +243,8 @@ class _Planner:
         blocked = blockers.of_job(job, pods, self.spec.trainer.queue_name, self.observed.creation_error)
         if blocked:
             return self._progress(blocked.reason, blocked.message, _SOON)
+        if pods and not any(pod.active for pod in pods):
+            return self._progress("Finishing", "The training has ended; its Job is about to.", _SOON)
         return self._progress("Starting", "The training is starting.", _SOON)
 
     # -- the end of an attempt -----------------------------------------------------------------------------------------

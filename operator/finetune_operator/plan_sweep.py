@@ -242,7 +242,7 @@ class _Planner:
         if exhausted := self._exhausted():
             return self._stop(exhausted)
         if self._ended():
-            return self._finish("SweepFinished")
+            return self._finish("Complete")
         if self.observed.credentials is not None:
             missing = self.observed.credentials
             return self._progress(missing.reason, missing.message, timedelta(seconds=10))
