@@ -82,6 +82,10 @@ def _run(options: argparse.Namespace, config: TrialConfig, control: Control) -> 
             f"config.mode is {config.mode!r}, but the command is {options.command!r}; make them equal."
         )
     manifests = check(config)
+    if options.command == "agent" and os.environ.get("RANK", "0") == "0":
+        from .sweep_protocol import SweepClient
+
+        SweepClient(config.tracking).check_key()
     from . import commands
 
     if options.command == "train":

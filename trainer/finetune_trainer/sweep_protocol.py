@@ -6,6 +6,7 @@ thread, and answer an unreachable server as if there were no work.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ import requests
 from .contract import Tracking
 from .errors import BadConfigError, TrackerUnauthorizedError, TrackerUnavailableError
 
+_VIEWER = "query Viewer { viewer { id } }"
 _CREATE = """
 mutation CreateAgent($host: String!, $projectName: String, $entityName: String, $sweep: String!) {
   createAgent(input: {host: $host, projectName: $projectName, entityName: $entityName, sweep: $sweep}) { agent { id } }
@@ -79,6 +81,15 @@ class SweepClient:
         self._session.auth = ("api", key)
         self._lock = threading.Lock()  # heartbeats of a running trial come from another thread
         self._agent: str | None = None
+
+    def check_key(self) -> None:
+        """Asks the server who the key belongs to, before anything expensive is loaded.
+
+        Raises:
+            TrackerUnauthorizedError: The key is refused.
+        """
+        with contextlib.suppress(TrackerUnavailableError):  # patience is the agent's; it asks again when it is ready
+            self._call(_VIEWER, {})
 
     def register(self) -> None:
         """Makes the agent known; W&B's page of the sweep shows it from now on."""
