@@ -6,8 +6,8 @@ import argparse
 import fcntl
 import json
 import shutil
-import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--base", choices=get_args(Family), default="whisper", help="family of the base model (whisper)"
     )
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
-    parser.add_argument(
-        "--dir", type=Path, default=Path("build/demo"), help="folder of this run; emptied first (build/demo)"
-    )
+    parser.add_argument("--dir", type=Path, default=Path("build/demo"), help="folder of this run (build/demo)")
     parser.add_argument("--cache", type=Path, default=Path("build/cache"), help="kept between runs (build/cache)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for sweep and training together (900)")
     return parser
@@ -138,15 +136,16 @@ def _report(console: Console, story: Story, outcome: Outcome) -> bool:
 
 def _keep(console: Console, story: Story) -> None:
     """Leave everything running until a signal."""
-    console.print(f"\nEverything keeps running until Ctrl-C. In another shell:\n\nexport KUBECONFIG={story.kubeconfig}\n"
-                  f"kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}\n\n"
-                  f"The tracker is {story.tracker_url}; its API key is in {story.key_file}.", highlight=False, soft_wrap=True)  # fmt: skip
+    lines = (
+        "\nEverything keeps running until Ctrl-C. In another shell:\n",
+        f"export KUBECONFIG={story.kubeconfig}",
+        f"kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}",
+        f"\nThe tracker is {story.tracker_url}; its API key is in {story.key_file}.",
+    )
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     while True:
         story.programs.check()
-        try:
-            signal.sigtimedwait((), 2.0)
-        except InterruptedError:
-            pass
+        time.sleep(1)
 
 
 def _explain_state(console: Console, story: Story) -> None:

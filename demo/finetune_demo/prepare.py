@@ -1,6 +1,6 @@
 """Makes base model and task, or finds them in the cache, in one process: `python -m finetune_demo.prepare`.
 
-Standard output carries one JSON document per line: `{"progress": "..."}` now and then, `{"base": DIR, "task": DIR}` last.
+Standard output carries a JSON document per line: `{"progress": "..."}` now and then, `{"base": DIR, "task": DIR}` last.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ def main() -> None:
     def tell(**document: str) -> None:
         print(json.dumps(document), flush=True)
 
-    base = make_base(
-        arguments.family, arguments.seed, arguments.cache, lambda line: tell(progress=f"base model, {line}")
-    )
+    family, seed, cache = arguments.family, arguments.seed, arguments.cache
+    base = make_base(family, seed, cache, lambda line: tell(progress=f"base model, {line}"))
     tell(progress="speech task: synthesising the correction backlog, listening with the base model")
-    task = make_task(base, arguments.seed, arguments.cache)
+    task = make_task(base, seed, cache)
     tell(base=str(base), task=str(task))
 
 

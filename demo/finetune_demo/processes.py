@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -56,17 +57,13 @@ class Program:
         raise DemoError(f"{self.name} ended with status {self.process.wait()} before it was ready", log=self.log)
 
     def stop(self, grace: float = _GRACE_SECONDS) -> None:
-        """SIGTERM to the program, which ends its own children; SIGKILL to its whole group if it does not end in time."""
+        """SIGTERM to the program, which ends its own children; then SIGKILL to what is left of its group."""
         if self.process.poll() is None:
             self.process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(grace)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)  # the group is ours: its id is our child's process id
-        except (ProcessLookupError, PermissionError):
-            pass
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()

@@ -107,7 +107,7 @@ class Story:
         self.tracker_url = tracker.first_line(_READY_SECONDS)
         self.view.detail("sandbox cluster")
         sandbox.first_line(_READY_SECONDS)
-        self.kubectl.run("apply", "-f", str(self.source / "manifests" / "crds"))
+        self.kubectl.run("apply", "--server-side", "--kustomize", str(self.source / "manifests" / "crds"))
         self.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
         self.view.detail("operator")
         port = _free_port()

@@ -64,7 +64,7 @@ class Outcome:
             (f"the sweep ran exactly {TRIALS} trials: {trials['total']}", trials["total"] == TRIALS),
             (f"at least two trials ran at the same time: {self.peak}", self.peak >= 2),
             (
-                f"the best run's WER is at least {BEST_BELOW_DEFAULT:.0%} below the default hyperparameters': {gain:.0%}",
+                f"the best run's WER is at least {BEST_BELOW_DEFAULT:.0%} below the default one: {gain:.0%}",
                 gain >= BEST_BELOW_DEFAULT,
             ),
             ("the promoted model's WER is below the baseline's", self.promoted.wer < self.baseline.wer),
