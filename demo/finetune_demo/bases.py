@@ -9,18 +9,18 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
 from finetune_demo import recipes
 from finetune_demo.cache import fingerprint, whole_folder
-from finetune_demo.learning import Progress
 from finetune_demo.signals import exit_on_signals
 
 Family = Literal["whisper", "ctc"]
 
 
-def make_base(family: Family, seed: int, cache_dir: Path, progress: Progress = lambda line: None) -> Path:
+def make_base(family: Family, seed: int, cache_dir: Path, progress: Callable[[str], None] = lambda line: None) -> Path:
     """Folder of a base model that `AutoProcessor` and the `AutoModelFor...` classes load like one from the hub.
 
     Args:
