@@ -124,13 +124,11 @@ def _report(console: Console, story: Story, outcome: Outcome) -> bool:
         console.print(f"{'[green]✓[/green]' if held else '[red]✗[/red]'} {escape(text)}", highlight=False)
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in outcome.seconds.items())
     console.print(f"\nTimes: {seconds}.", highlight=False)
-    console.print(
-        f"Where to look next: {story.folder / 'summary.json'}, the applied files in {story.folder / 'manifests'}, logs in "
-        f"{story.folder / 'logs'};\nKEEP=1 leaves the cluster up: kubectl describe sweeprun, kubectl get events, "
-        f"kubectl logs.",
-        highlight=False,
-        soft_wrap=True,
+    places = (
+        f"Where to look next: {story.folder / 'summary.json'}, the applied files in {story.folder / 'manifests'},",
+        f"logs in {story.folder / 'logs'}; with KEEP=1 the cluster stays up: kubectl describe, get events, logs.",
     )
+    console.print("\n".join(places), highlight=False, markup=False, soft_wrap=True)
     return all(held for _, held in claims)
 
 

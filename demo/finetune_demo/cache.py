@@ -31,6 +31,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     scratch.mkdir()
     try:
         yield scratch
+        for path in [scratch, *scratch.rglob("*")]:  # pods read it as another user; safetensors writes 0600
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             shutil.rmtree(target)
         scratch.rename(target)
