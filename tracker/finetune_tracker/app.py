@@ -114,8 +114,9 @@ async def upload_run_file(service: Service, request: Request) -> Response:
     def job(db: sqlite3.Connection) -> None:
         record_blob(db, row["entity_id"], md5, size, time.time())
         db.execute(
-            "INSERT INTO run_files (run_id, name, md5, size, updated_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (run_id, name) "
-            "DO UPDATE SET md5 = excluded.md5, size = excluded.size, updated_at = excluded.updated_at",
+            "INSERT INTO run_files (run_id, name, md5, size, updated_at) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (run_id, name) DO UPDATE SET md5 = excluded.md5, size = excluded.size, "
+            "updated_at = excluded.updated_at",
             (run, name, md5, size, time.time()),
         )
 

@@ -169,7 +169,7 @@ class BlobStore:
             sink.close()
         except BaseException as e:
             sink.close()
-            Path(sink.name).unlink(missing_ok=True)
+            os.unlink(sink.name)
             if isinstance(e, OSError):
                 raise Unavailable(f"the file cannot be stored: {e.strerror}") from e
             raise

@@ -71,6 +71,8 @@ class Context:
 class View(Node):
     """A node over one database row."""
 
+    row: sqlite3.Row
+
     def __init__(self, ctx: Context, row: sqlite3.Row) -> None:
         self.ctx = ctx
-        self.row: sqlite3.Row = row
+        self.row = row

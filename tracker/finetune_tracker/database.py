@@ -1,8 +1,8 @@
 """SQLite behind one writer thread with group commit, and a few reader threads.
 
-All writes go through one thread, so they are serialised without lock errors. The writer takes what is queued, runs each
-function in its own savepoint, and commits once for all: with 64 runs streaming, one fsync serves many requests. A future
-resolves only after the commit, so what a client was told survives a SIGKILL.
+All writes go through one thread, so they are serialised without lock errors. The writer takes what is queued, runs
+each function in its own savepoint, and commits once for all: with 64 runs streaming, one fsync serves many requests. A
+future resolves only after the commit, so what a client was told survives a SIGKILL.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import queue
+import re
 import sqlite3
 import threading
 import time
@@ -40,9 +41,18 @@ def connect(path: Path, *, synchronous: str = "FULL", readonly: bool = False) ->
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA cache_size = -16000")
     db.execute("PRAGMA temp_store = MEMORY")
+    db.create_function("regexp", 2, _regexp, deterministic=True)
     if readonly:
         db.execute("PRAGMA query_only = ON")
     return db
+
+
+def _regexp(pattern: str, value: object) -> bool:
+    """SQL's `value REGEXP pattern`; a pattern that does not compile matches nothing."""
+    try:
+        return value is not None and re.search(pattern[:200], str(value)[:2000]) is not None
+    except re.error:
+        return False
 
 
 def migrate(db: sqlite3.Connection) -> int:

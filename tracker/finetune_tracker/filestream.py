@@ -113,7 +113,8 @@ def find_run(db: sqlite3.Connection, entity: str, project: str, run: str, entiti
     if owner is None:
         raise Forbidden(f"permission denied: entity {entity!r}")
     row = db.execute(
-        "SELECT r.id FROM runs r JOIN projects p ON p.id = r.project_id WHERE p.entity_id = ? AND p.name = ? AND r.name = ?",
+        "SELECT r.id FROM runs r JOIN projects p ON p.id = r.project_id "
+        "WHERE p.entity_id = ? AND p.name = ? AND r.name = ?",
         (owner, project, run),
     ).fetchone()
     if row is None:

@@ -52,7 +52,7 @@ class Node:
     interfaces: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[frozenset[str]] = frozenset()
     fields: ClassVar[dict[str, tuple[Callable[..., Any], frozenset[str]]]] = {}
-    row: Mapping[str, Any] | None = None
+    row: Any = None
 
     def __init_subclass__(cls) -> None:
         own = {

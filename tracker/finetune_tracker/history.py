@@ -42,7 +42,8 @@ def sampled_keys(db: sqlite3.Connection, run: int, spec: str) -> list[dict[str, 
         raise BadRequest("specs: keys must be a list of at most 200 names")
     wanted = max(1, min(int(wish.get("samples") or 500), LARGEST_SAMPLE))
     low, high = (int(wish[k]) if wish.get(k) is not None else d for k, d in (("minStep", -1), ("maxStep", 2**62)))
-    condition, params = "run_id = ? AND step >= ? AND step <= ?", [run, max(low, -(2**62)), min(high, 2**62)]
+    condition = "run_id = ? AND step >= ? AND step <= ?"
+    params: list[Any] = [run, max(low, -(2**62)), min(high, 2**62)]
     for key in keys:
         condition += " AND json_extract(line, ?) IS NOT NULL"
         params.append(f'$."{key}"')

@@ -11,99 +11,16 @@ import secrets
 from finetune_tracker.errors import BadRequest
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-_ADJECTIVES = [
-    "amber",
-    "brave",
-    "bright",
-    "calm",
-    "clear",
-    "crisp",
-    "dandy",
-    "deep",
-    "eager",
-    "fair",
-    "fine",
-    "firm",
-    "fresh",
-    "gentle",
-    "glad",
-    "golden",
-    "grand",
-    "happy",
-    "honest",
-    "kind",
-    "lively",
-    "lucky",
-    "mellow",
-    "noble",
-    "pleasant",
-    "polished",
-    "proud",
-    "quiet",
-    "rapid",
-    "rosy",
-    "silver",
-    "smooth",
-    "snowy",
-    "soft",
-    "stellar",
-    "sunny",
-    "swift",
-    "vivid",
-    "warm",
-    "wise",
-]
-_NOUNS = [
-    "aspen",
-    "bird",
-    "breeze",
-    "brook",
-    "cloud",
-    "dawn",
-    "dew",
-    "dream",
-    "feather",
-    "field",
-    "fire",
-    "flower",
-    "forest",
-    "frost",
-    "galaxy",
-    "garden",
-    "glade",
-    "grass",
-    "haze",
-    "hill",
-    "lake",
-    "leaf",
-    "meadow",
-    "moon",
-    "morning",
-    "oath",
-    "plant",
-    "pond",
-    "rain",
-    "river",
-    "sea",
-    "serenity",
-    "shadow",
-    "sky",
-    "sound",
-    "star",
-    "stream",
-    "sun",
-    "sunset",
-    "surf",
-    "tree",
-    "valley",
-    "violet",
-    "voice",
-    "water",
-    "wave",
-    "wildflower",
-    "wind",
-    "wood",
-]
+_ADJECTIVES = """
+amber brave bright calm clear crisp dandy deep eager fair fine firm fresh gentle glad golden grand happy honest
+kind lively lucky mellow noble pleasant polished proud quiet rapid rosy silver smooth snowy soft stellar sunny
+swift vivid warm wise
+"""
+_NOUNS = """
+aspen bird breeze brook cloud dawn dew dream feather field fire flower forest frost galaxy garden glade grass haze
+hill lake leaf meadow moon morning oath plant pond rain river sea serenity shadow sky sound star stream sun sunset
+surf tree valley violet voice water wave wildflower wind wood
+"""
 
 
 def global_id(kind: str, number: int) -> str:
@@ -133,7 +50,7 @@ def random_name(length: int = 8) -> str:
 
 def readable_name(suffix: str) -> str:
     """A display name such as `proud-river-12`."""
-    return f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}-{suffix}"
+    return f"{random.choice(_ADJECTIVES.split())}-{random.choice(_NOUNS.split())}-{suffix}"
 
 
 def timestamp(seconds: float | None) -> str | None:

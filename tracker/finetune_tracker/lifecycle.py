@@ -67,9 +67,13 @@ def state_after_silence(
     """The new state of a silent run, or None while it still counts as alive.
 
     Args:
+        state: Its state so far.
+        stopped: Whether it was asked to stop.
         last_seen: When the run last posted.
         left_at: When its agent first failed to report it as alive, None while the agent does.
         booted_at: When this server started.
+        now: The present.
+        limits: How long silence may last.
     """
     if state not in (RunState.RUNNING, RunState.PREEMPTING):
         return None
@@ -120,10 +124,12 @@ def turn(
     to continue it, and a Kubernetes Job starts no replacement pods once one of its pods has succeeded.
 
     Args:
+        state: The sweep's state.
         has_pending: A run was handed to this agent and its answer got lost.
         preempted: Runs that wait to be continued.
         counted: Runs that count against `run_cap` (all but prior runs).
         in_flight: Runs that are pending, running or preempting.
+        run_cap: The most runs to hand out, None for no bound.
         exhausted: The search has no further suggestion.
     """
     if state in (SweepState.FINISHED, SweepState.CANCELED):

@@ -26,7 +26,8 @@ CREATE TABLE projects (
 CREATE TABLE sweeps (
     id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE, name TEXT NOT NULL,
     display_name TEXT, description TEXT, state TEXT NOT NULL, config TEXT NOT NULL, spec TEXT NOT NULL,
-    method TEXT NOT NULL, run_cap INTEGER, grid_size INTEGER, exhausted INTEGER NOT NULL DEFAULT 0, controller TEXT, scheduler TEXT,
+    method TEXT NOT NULL, run_cap INTEGER, grid_size INTEGER, exhausted INTEGER NOT NULL DEFAULT 0,
+    controller TEXT, scheduler TEXT,
     user_id INTEGER, created_at REAL NOT NULL, updated_at REAL NOT NULL, heartbeat_at REAL,
     UNIQUE (project_id, name));
 CREATE TABLE agents (
@@ -37,12 +38,14 @@ CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
     name TEXT NOT NULL, display_name TEXT NOT NULL, state TEXT NOT NULL, description TEXT, notes TEXT,
     config TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}', system TEXT NOT NULL DEFAULT '{}',
-    tags TEXT NOT NULL DEFAULT '[]', group_name TEXT, job_type TEXT, commit_hash TEXT, repo TEXT, host TEXT, program TEXT,
+    tags TEXT NOT NULL DEFAULT '[]', group_name TEXT, job_type TEXT, commit_hash TEXT, repo TEXT,
+    host TEXT, program TEXT,
     user_id INTEGER, sweep_id INTEGER REFERENCES sweeps ON DELETE SET NULL, agent_id INTEGER, params TEXT,
     prior INTEGER NOT NULL DEFAULT 0, seen INTEGER NOT NULL DEFAULT 0, left_at REAL, started INTEGER NOT NULL DEFAULT 0,
     restarted INTEGER NOT NULL DEFAULT 0, stopped INTEGER NOT NULL DEFAULT 0, preempting INTEGER NOT NULL DEFAULT 0,
     exitcode INTEGER, history_lines INTEGER NOT NULL DEFAULT 0, events_lines INTEGER NOT NULL DEFAULT 0,
-    log_lines INTEGER NOT NULL DEFAULT 0, history_keys TEXT NOT NULL DEFAULT '{}', last_step INTEGER NOT NULL DEFAULT -1,
+    log_lines INTEGER NOT NULL DEFAULT 0, history_keys TEXT NOT NULL DEFAULT '{}',
+    last_step INTEGER NOT NULL DEFAULT -1,
     created_at REAL NOT NULL, updated_at REAL NOT NULL, heartbeat_at REAL NOT NULL, UNIQUE (project_id, name));
 CREATE INDEX runs_by_project ON runs (project_id, created_at);
 CREATE INDEX runs_by_sweep ON runs (sweep_id, id);
@@ -99,7 +102,8 @@ CREATE TABLE memberships (
     created_at REAL NOT NULL, UNIQUE (collection_id, version), UNIQUE (collection_id, artifact_id));
 CREATE INDEX memberships_by_artifact ON memberships (artifact_id);
 CREATE TABLE aliases (
-    id INTEGER PRIMARY KEY, collection_id INTEGER NOT NULL REFERENCES collections ON DELETE CASCADE, alias TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, collection_id INTEGER NOT NULL REFERENCES collections ON DELETE CASCADE,
+    alias TEXT NOT NULL,
     membership_id INTEGER NOT NULL REFERENCES memberships ON DELETE CASCADE, UNIQUE (collection_id, alias));
 CREATE INDEX aliases_by_membership ON aliases (membership_id);
 CREATE TABLE usages (

@@ -77,6 +77,8 @@ class Scheduler:
         """One heartbeat of an agent; returns its commands.
 
         Args:
+            viewer: Owner of the API key.
+            agent_id: The agent's number.
             live: Names of the runs whose processes the agent sees alive.
 
         Raises:
@@ -143,26 +145,28 @@ class Scheduler:
         """The runs with the history of the sweep's metric, which is read incrementally and kept."""
         metric = search.spec.get("metric") or {}
         name = metric.get("name")
-        wanted = isinstance(name, str) and (not extremes or search.spec.get("method") == "bayes")
-        if wanted:
+        if not isinstance(name, str) or (extremes and search.spec.get("method") != "bayes"):
+            name = None
+        if name is not None:
             stale = [run for run in search.runs if run["lines"] != self._metrics.get(run["id"], (0, []))[0]]
             if stale:
-                await self._database.read(lambda db: [self._load(db, run, name) for run in stale])
+                await self._database.read(lambda db: self._load(db, stale, name))
         out = []
         for run in search.runs:
-            values = self._metrics.get(run["id"], (0, []))[1] if wanted else []
+            values = self._metrics.get(run["id"], (0, []))[1] if name is not None else []
             picked = [min(values), max(values)] if extremes and values else values
             out.append(
                 {k: v for k, v in run.items() if k not in ("id", "lines")} | {"history": [{name: v} for v in picked]}
             )
         return out
 
-    def _load(self, db: sqlite3.Connection, run: dict[str, Any], metric: str) -> None:
-        start, values = self._metrics.get(run["id"], (0, []))
-        if start > run["lines"]:  # the run started over
-            start, values = 0, []
-        end, more = metric_values(db, run["id"], metric, start)
-        self._metrics[run["id"]] = (end, values + more)
+    def _load(self, db: sqlite3.Connection, stale: list[dict[str, Any]], metric: str) -> None:
+        for run in stale:
+            start, values = self._metrics.get(run["id"], (0, []))
+            if start > run["lines"]:  # the run started over
+                start, values = 0, []
+            end, more = metric_values(db, run["id"], metric, start)
+            self._metrics[run["id"]] = (end, values + more)
 
 
 def reap(db: sqlite3.Connection, booted_at: float, now: float, limits: Timeouts) -> None:
@@ -204,7 +208,8 @@ def _beat(db: sqlite3.Connection, viewer: Viewer, agent_id: int, live: frozenset
         elif run["seen"] or canceled:
             state = state_when_agent_drops(RunState(run["state"]), stopped=bool(run["stopped"]))
             db.execute(
-                "UPDATE runs SET state = coalesce(?, state), left_at = coalesce(left_at, ?), updated_at = ? WHERE id = ?",
+                "UPDATE runs SET state = coalesce(?, state), left_at = coalesce(left_at, ?), updated_at = ? "
+                "WHERE id = ?",
                 (_at_cancel(run) if canceled else state, now, now, run["id"]),
             )
     if canceled:
@@ -239,8 +244,8 @@ def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float)
             "SELECT * FROM runs WHERE sweep_id = ? AND state = 'preempted' ORDER BY id", (sweep_id,)
         ).fetchone()
         db.execute(
-            "UPDATE runs SET state = 'pending', agent_id = ?, seen = 0, left_at = NULL, preempting = 0, exitcode = NULL, "
-            "stopped = 0, updated_at = ?, heartbeat_at = ? WHERE id = ?",
+            "UPDATE runs SET state = 'pending', agent_id = ?, seen = 0, left_at = NULL, preempting = 0, "
+            "exitcode = NULL, stopped = 0, updated_at = ?, heartbeat_at = ? WHERE id = ?",
             (agent_id, now, now, run["id"]),
         )
     kind = "resume" if run["started"] else "run"

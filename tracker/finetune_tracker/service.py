@@ -189,9 +189,9 @@ def record_blob(db: sqlite3.Connection, entity_id: int, md5: str, size: int, now
 
 def _artifact_row(db: sqlite3.Connection, number: int, viewer: Viewer) -> dict[str, Any]:
     row = db.execute(
-        "SELECT a.*, p.entity_id, b.manifest_md5 AS base_md5 FROM artifacts a JOIN collections c ON c.id = a.sequence_id "
-        "JOIN projects p ON p.id = c.project_id LEFT JOIN artifacts b ON b.id = a.base_id "
-        "AND b.sequence_id IN (SELECT id FROM collections WHERE project_id IN (SELECT id FROM projects WHERE entity_id = p.entity_id)) "
+        "SELECT a.*, p.entity_id, b.manifest_md5 AS base_md5 FROM artifacts a "
+        "JOIN collections c ON c.id = a.sequence_id JOIN projects p ON p.id = c.project_id "
+        "LEFT JOIN artifacts b ON b.id = a.base_id AND b.sequence_id = a.sequence_id "
         "WHERE a.id = ?",
         (number,),
     ).fetchone()

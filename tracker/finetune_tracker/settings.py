@@ -22,13 +22,15 @@ class Settings:
         run_timeout: Seconds of silence after which a running run counts as crashed. The SDK posts every 15 s, or every
             30 s with system metrics off, so below 60 live runs are at risk.
         run_grace: Seconds of silence after which a run counts as crashed that its agent no longer reports as alive.
-        agent_timeout: Seconds without heartbeat after which an agent counts as lost and its unstarted run is taken back.
+        agent_timeout: Seconds without heartbeat after which an agent counts as lost and its unstarted run is taken
+            back.
         stop_interval: Least seconds between two early-termination decisions of one sweep.
         url_lifetime: Seconds that a signed upload or download link stays valid.
         max_graphql_bytes: Largest GraphQL request.
         max_stream_bytes: Largest file-stream request, after decompression.
         max_upload_bytes: Largest uploaded file or part.
-        synchronous: SQLite's `synchronous` pragma; FULL also survives a power cut, NORMAL only the death of the process.
+        synchronous: SQLite's `synchronous` pragma; FULL also survives a power cut, NORMAL only the death of the
+            process.
     """
 
     data: Path

@@ -108,6 +108,9 @@ def running_tracker(
     """A server on a free port of loopback, stopped at the end.
 
     Args:
+        data: Folder of the server's data; created if need be.
+        entity: Name of the default user and entity.
+        api_key: The accepted key, by default a random one.
         env: Further environment, e.g. `{"FINETUNE_TRACKER_RUN_TIMEOUT": "3"}`.
     """
     data.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from finetune_tracker.context import Context
-from finetune_tracker.mutations import accounts, artifacts, projects, runs, sweeps
+from finetune_tracker.mutations import accounts, artifacts, collections, projects, runs, sweeps
 
 Mutation = Callable[[Context, dict[str, Any]], Any]
 
@@ -39,13 +39,13 @@ MUTATIONS: dict[str, Mutation] = {
     "delete_aliases": artifacts.delete_aliases,
     "link_artifact": artifacts.link_artifact,
     "unlink_artifact": artifacts.unlink_artifact,
-    "update_artifact_sequence": artifacts.update_collection,
-    "update_artifact_portfolio": artifacts.update_collection,
-    "move_artifact_sequence": artifacts.move_collection,
-    "delete_artifact_sequence": artifacts.delete_collection,
-    "delete_artifact_portfolio": artifacts.delete_collection,
-    "create_artifact_collection_tag_assignments": artifacts.tag_collection,
-    "delete_artifact_collection_tag_assignments": artifacts.untag_collection,
+    "update_artifact_sequence": collections.update_collection,
+    "update_artifact_portfolio": collections.update_collection,
+    "move_artifact_sequence": collections.move_collection,
+    "delete_artifact_sequence": collections.delete_collection,
+    "delete_artifact_portfolio": collections.delete_collection,
+    "create_artifact_collection_tag_assignments": collections.tag_collection,
+    "delete_artifact_collection_tag_assignments": collections.untag_collection,
     "create_team": accounts.create_team,
     "generate_api_key": accounts.generate_api_key,
     "delete_api_key": accounts.delete_api_key,

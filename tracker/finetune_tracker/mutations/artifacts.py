@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sqlite3
 from typing import Any
 
@@ -13,11 +12,19 @@ from finetune_tracker.context import Context
 from finetune_tracker.errors import BadRequest, NotFound
 from finetune_tracker.history import dump, parse_object
 from finetune_tracker.ids import global_id, parse_global_id
-from finetune_tracker.mutations.projects import ensure_project, ensure_type
-from finetune_tracker.views.artifact import Artifact, Collection, Membership, readable_artifact
+from finetune_tracker.mutations.collections import (
+    add_membership,
+    ensure_collection,
+    membership_row,
+    named_collection,
+    own_collection,
+    row_of,
+    set_aliases,
+)
+from finetune_tracker.mutations.projects import ensure_project
+from finetune_tracker.views.artifact import Artifact, Membership
+from finetune_tracker.views.artifact_search import readable_artifact
 
-_NAME = re.compile(r"[^/\\:\x00-\x1f]{1,128}")
-_RESERVED = re.compile(r"v\d+")
 STORAGE_PREFIX = "wandb_artifacts"
 
 
@@ -25,7 +32,7 @@ def create_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Announce a version; one with the same digest in its collection is answered as already committed."""
     project = ensure_project(ctx, given.get("entity_name"), given.get("project_name"))
     names = given.get("artifact_collection_names") or [given.get("artifact_collection_name")]
-    sequence = _ensure_collection(ctx, project, names[0], str(given.get("artifact_type_name") or ""), "sequence")
+    sequence = ensure_collection(ctx, project, names[0], str(given.get("artifact_type_name") or ""), "sequence")
     digest = str(given.get("digest") or "")
     aliases = [str(a["alias"]) for a in given.get("aliases") or () if isinstance(a, dict) and a.get("alias")]
     same = ctx.one(
@@ -33,8 +40,8 @@ def create_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
         sequence["id"], digest,
     )  # fmt: skip
     if same is not None and given.get("enable_digest_deduplication"):
-        membership = _membership(ctx, sequence["id"], same["id"])
-        _set_aliases(ctx, membership, aliases)
+        membership = membership_row(ctx, sequence["id"], same["id"])
+        set_aliases(ctx, membership, aliases)
         return {"artifact": Artifact(ctx, same)}
     row = ctx.one(
         "SELECT * FROM artifacts WHERE sequence_id = ? AND client_id = ?", sequence["id"], given.get("client_id")
@@ -46,10 +53,10 @@ def create_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
             "run_id, wanted_aliases, history_step, ttl_seconds, created_at, updated_at) "
             "VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (sequence["id"], digest, given.get("description"), _metadata(given.get("metadata")), given.get("client_id"),
-             given.get("sequence_client_id"), run["id"] if run else None, json.dumps(aliases), given.get("history_step"),
-             given.get("ttl_duration_seconds"), ctx.now, ctx.now),
+             given.get("sequence_client_id"), run["id"] if run else None, json.dumps(aliases),
+             given.get("history_step"), given.get("ttl_duration_seconds"), ctx.now, ctx.now),
         )  # fmt: skip
-        row = _row(ctx, "artifacts", cursor.lastrowid)
+        row = row_of(ctx, "artifacts", cursor.lastrowid)
         _tag(ctx, row["id"], given.get("tags"))
     return {"artifact": Artifact(ctx, row)}
 
@@ -80,6 +87,8 @@ def commit(ctx: Context, number: int, manifest_md5: str, contents: dict[str, Any
     """Make a version final: number it, name it, list its files. A second commit changes nothing.
 
     Args:
+        ctx: The request.
+        number: The artifact.
         manifest_md5: MD5 of the uploaded manifest.
         contents: The manifest's entries by file name.
     """
@@ -91,12 +100,13 @@ def commit(ctx: Context, number: int, manifest_md5: str, contents: dict[str, Any
     for name, entry in contents.items():
         size += _add_file(ctx, row["id"], entity, check_file_name(name), entry if isinstance(entry, dict) else {})
     ctx.db.execute(
-        "UPDATE artifacts SET state = 'COMMITTED', size = ?, file_count = ?, manifest_md5 = ?, updated_at = ? WHERE id = ?",
+        "UPDATE artifacts SET state = 'COMMITTED', size = ?, file_count = ?, manifest_md5 = ?, updated_at = ? "
+        "WHERE id = ?",
         (size, len(contents), manifest_md5, ctx.now, row["id"]),
     )
-    membership = _add_membership(ctx, row["sequence_id"], row["id"])
-    _set_aliases(ctx, membership, json.loads(row["wanted_aliases"]))
-    return {"artifact": Artifact(ctx, _row(ctx, "artifacts", row["id"]))}
+    membership = add_membership(ctx, row["sequence_id"], row["id"])
+    set_aliases(ctx, membership, json.loads(row["wanted_aliases"]))
+    return {"artifact": Artifact(ctx, row_of(ctx, "artifacts", row["id"]))}
 
 
 def use_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -131,8 +141,8 @@ def update_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     for tag in given.get("tags_to_delete") or ():
         ctx.db.execute("DELETE FROM artifact_tags WHERE artifact_id = ? AND name = ?", (row["id"], tag.get("tag_name")))
     if given.get("aliases") is not None:
-        _set_aliases(ctx, _membership(ctx, row["sequence_id"], row["id"]), [a["alias"] for a in given["aliases"]])
-    return {"artifact": Artifact(ctx, _row(ctx, "artifacts", row["id"]))}
+        set_aliases(ctx, membership_row(ctx, row["sequence_id"], row["id"]), [a["alias"] for a in given["aliases"]])
+    return {"artifact": Artifact(ctx, row_of(ctx, "artifacts", row["id"]))}
 
 
 def delete_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -156,8 +166,8 @@ def add_aliases(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Point aliases at a version, in the collections they name."""
     row = _readable(ctx, given.get("artifact_id"))
     for wish in given.get("aliases") or ():
-        collection = _named_collection(ctx, wish)
-        _set_aliases(ctx, _membership(ctx, collection["id"], row["id"]), [str(wish.get("alias"))], latest=False)
+        collection = named_collection(ctx, wish)
+        set_aliases(ctx, membership_row(ctx, collection["id"], row["id"]), [str(wish.get("alias"))], latest=False)
     return {"success": True}
 
 
@@ -165,8 +175,8 @@ def delete_aliases(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Remove aliases from a version."""
     row = _readable(ctx, given.get("artifact_id"))
     for wish in given.get("aliases") or ():
-        collection = _named_collection(ctx, wish)
-        membership = _membership(ctx, collection["id"], row["id"])
+        collection = named_collection(ctx, wish)
+        membership = membership_row(ctx, collection["id"], row["id"])
         ctx.db.execute(
             "DELETE FROM aliases WHERE membership_id = ? AND alias = ?", (membership["id"], wish.get("alias"))
         )
@@ -181,73 +191,22 @@ def link_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     )
     assert kind is not None
     if given.get("artifact_portfolio_id"):
-        portfolio = _own_collection(ctx, given["artifact_portfolio_id"])
+        portfolio = own_collection(ctx, given["artifact_portfolio_id"])
     else:
         project = ensure_project(ctx, given.get("entity_name"), given.get("project_name"))
-        portfolio = _ensure_collection(ctx, project, given.get("artifact_portfolio_name"), kind["name"], "portfolio")
-    membership = _add_membership(ctx, portfolio["id"], row["id"])
-    _set_aliases(ctx, membership, [str(a["alias"]) for a in given.get("aliases") or () if a.get("alias")])
+        portfolio = ensure_collection(ctx, project, given.get("artifact_portfolio_name"), kind["name"], "portfolio")
+    membership = add_membership(ctx, portfolio["id"], row["id"])
+    set_aliases(ctx, membership, [str(a["alias"]) for a in given.get("aliases") or () if a.get("alias")])
     return {"versionIndex": membership["version"], "artifactMembership": Membership(ctx, membership)}
 
 
 def unlink_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Remove a version from a portfolio."""
-    portfolio = _own_collection(ctx, given.get("artifact_portfolio_id"))
-    membership = _membership(ctx, portfolio["id"], parse_global_id("Artifact", given.get("artifact_id")))
+    portfolio = own_collection(ctx, given.get("artifact_portfolio_id"))
+    membership = membership_row(ctx, portfolio["id"], parse_global_id("Artifact", given.get("artifact_id")))
     if portfolio["kind"] != "portfolio":
         raise BadRequest("a version cannot be unlinked from the collection it was logged to")
     ctx.db.execute("DELETE FROM memberships WHERE id = ?", (membership["id"],))
-    return {"success": True}
-
-
-def update_collection(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Change a collection's name or description."""
-    row = _given_collection(ctx, given)
-    name = given.get("name")
-    if name is not None and name != row["name"]:
-        _check_name(name)
-        if ctx.one("SELECT 1 FROM collections WHERE project_id = ? AND name = ?", row["project_id"], name):
-            raise BadRequest(f"collection {name!r} exists already")
-    ctx.db.execute(
-        "UPDATE collections SET name = coalesce(?, name), description = coalesce(?, description), updated_at = ? "
-        "WHERE id = ?",
-        (name, given.get("description"), ctx.now, row["id"]),
-    )
-    return {"artifactCollection": Collection(ctx, _row(ctx, "collections", row["id"]))}
-
-
-def move_collection(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Give a collection another artifact type."""
-    row = _given_collection(ctx, given)
-    kind = ensure_type(ctx, row["project_id"], str(given.get("destination_artifact_type_name") or ""))
-    ctx.db.execute("UPDATE collections SET type_id = ?, updated_at = ? WHERE id = ?", (kind, ctx.now, row["id"]))
-    return {"artifactCollection": Collection(ctx, _row(ctx, "collections", row["id"]))}
-
-
-def delete_collection(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Delete a collection with its versions (of a portfolio: the links)."""
-    row = _given_collection(ctx, given)
-    ctx.db.execute("DELETE FROM collections WHERE id = ?", (row["id"],))
-    return {"artifactCollection": {"__typename": "ArtifactCollection", "state": "DELETED"}}
-
-
-def tag_collection(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Add tags to a collection."""
-    row = _named_collection(ctx, given)
-    for tag in given.get("tags") or ():
-        ctx.db.execute(
-            "INSERT INTO collection_tags VALUES (?, ?) ON CONFLICT DO NOTHING", (row["id"], str(tag.get("tag_name")))
-        )
-    return {"tags": [edge["node"] for edge in Collection(ctx, row).tags()["edges"]]}
-
-
-def untag_collection(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Remove tags from a collection."""
-    row = _named_collection(ctx, given)
-    for tag in given.get("tags") or ():
-        ctx.db.execute(
-            "DELETE FROM collection_tags WHERE collection_id = ? AND name = ?", (row["id"], str(tag.get("tag_name")))
-        )
     return {"success": True}
 
 
@@ -317,58 +276,6 @@ def _linkable(ctx: Context, given: dict[str, Any]) -> sqlite3.Row:
     return row
 
 
-def _ensure_collection(ctx: Context, project: sqlite3.Row, name: object, kind: str, form: str) -> sqlite3.Row:
-    _check_name(name)
-    row = ctx.one("SELECT * FROM collections WHERE project_id = ? AND name = ?", project["id"], name)
-    if row is None:
-        if not kind:
-            raise BadRequest("an artifact needs a type")
-        cursor = ctx.db.execute(
-            "INSERT INTO collections (project_id, type_id, kind, name, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (project["id"], ensure_type(ctx, project["id"], kind), form, name, ctx.now, ctx.now),
-        )
-        return _row(ctx, "collections", cursor.lastrowid)
-    found = ctx.one("SELECT name FROM artifact_types WHERE id = ?", row["type_id"])
-    if found is not None and found["name"] != kind:
-        raise BadRequest(f"collection {name!r} holds artifacts of type {found['name']!r}, not {kind!r}")
-    if row["kind"] != form:
-        raise BadRequest(f"{name!r} is a {row['kind']}, not a {form}")
-    return row
-
-
-def _add_membership(ctx: Context, collection_id: int, artifact_id: int) -> sqlite3.Row:
-    row = ctx.one("SELECT * FROM memberships WHERE collection_id = ? AND artifact_id = ?", collection_id, artifact_id)
-    if row is None:
-        ctx.db.execute(
-            "INSERT INTO memberships (collection_id, artifact_id, version, created_at) "
-            "SELECT id, ?, next_version, ? FROM collections WHERE id = ?",
-            (artifact_id, ctx.now, collection_id),
-        )
-        ctx.db.execute(
-            "UPDATE collections SET next_version = next_version + 1, updated_at = ? WHERE id = ?",
-            (ctx.now, collection_id),
-        )
-    return _membership(ctx, collection_id, artifact_id)
-
-
-def _set_aliases(ctx: Context, membership: sqlite3.Row, aliases: list[str], *, latest: bool = True) -> None:
-    for alias in dict.fromkeys([*aliases, "latest"] if latest else aliases):
-        if not alias or len(alias) > 128 or "/" in alias or ":" in alias or _RESERVED.fullmatch(alias):
-            raise BadRequest(f"alias {alias[:80]!r} must not be empty, a version such as v0, or contain / or :")
-        ctx.db.execute(
-            "INSERT INTO aliases (collection_id, alias, membership_id) VALUES (?, ?, ?) "
-            "ON CONFLICT (collection_id, alias) DO UPDATE SET membership_id = excluded.membership_id",
-            (membership["collection_id"], alias, membership["id"]),
-        )
-
-
-def _membership(ctx: Context, collection_id: int, artifact_id: int) -> sqlite3.Row:
-    row = ctx.one("SELECT * FROM memberships WHERE collection_id = ? AND artifact_id = ?", collection_id, artifact_id)
-    if row is None:
-        raise NotFound("the artifact version is not in that collection")
-    return row
-
-
 def _tag(ctx: Context, artifact_id: int, tags: Any) -> None:
     for tag in tags or ():
         name = tag.get("tag_name") if isinstance(tag, dict) else tag
@@ -395,38 +302,4 @@ def _own_artifact(ctx: Context, number: int) -> sqlite3.Row:
     home = ctx.one("SELECT project_id FROM collections WHERE id = ?", row["sequence_id"]) if row else None
     if row is None or home is None or not ctx.owns_project(home["project_id"]):
         raise NotFound("no such artifact")
-    return row
-
-
-def _given_collection(ctx: Context, given: dict[str, Any]) -> sqlite3.Row:
-    return _own_collection(ctx, given.get("artifact_sequence_id") or given.get("artifact_portfolio_id"))
-
-
-def _own_collection(ctx: Context, text: object) -> sqlite3.Row:
-    row = ctx.one("SELECT * FROM collections WHERE id = ?", parse_global_id("ArtifactCollection", text))
-    if row is None or not ctx.owns_project(row["project_id"]):
-        raise NotFound("no such artifact collection")
-    return row
-
-
-def _named_collection(ctx: Context, given: dict[str, Any]) -> sqlite3.Row:
-    project = ctx.require_project(given.get("entity_name"), given.get("project_name"))
-    row = ctx.one(
-        "SELECT * FROM collections WHERE project_id = ? AND name = ?",
-        project["id"],
-        given.get("artifact_collection_name"),
-    )
-    if row is None:
-        raise NotFound(f"artifact collection {given.get('artifact_collection_name')!r} not found")
-    return row
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadRequest(f"collection name {str(name)[:80]!r} needs 1 to 128 characters without / \\ and :")
-
-
-def _row(ctx: Context, table: str, number: int | None) -> sqlite3.Row:
-    row = ctx.one(f"SELECT * FROM {table} WHERE id = ?", number)
-    assert row is not None
     return row

@@ -98,7 +98,8 @@ def _create(ctx: Context, given: dict[str, Any], spec: Spec) -> sqlite3.Row:
     if given.get("prior_runs_filters"):
         condition, params = filters.where(filters.parse_filters(given["prior_runs_filters"]), filters.RUNS)
         ctx.db.execute(
-            f"UPDATE runs SET sweep_id = ?, prior = 1, updated_at = ? WHERE project_id = ? AND sweep_id IS NULL AND {condition}",
+            "UPDATE runs SET sweep_id = ?, prior = 1, updated_at = ? "
+            f"WHERE project_id = ? AND sweep_id IS NULL AND {condition}",
             (cursor.lastrowid, ctx.now, project["id"], *params),
         )
     return _row(ctx, cursor.lastrowid)

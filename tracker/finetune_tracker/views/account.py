@@ -11,26 +11,17 @@ from finetune_tracker.context import Context, View
 from finetune_tracker.errors import NotFound
 from finetune_tracker.graphql import Node, field
 from finetune_tracker.ids import global_id, timestamp
-from finetune_tracker.views import artifact as artifact_view
+from finetune_tracker.views import artifact_search
 from finetune_tracker.views import project as project_view
 
 # Server features (of wandb/proto/wandb_internal.proto) that this server has. Not among them: ARTIFACT_DIGEST_ALGORITHM,
 # which would move artifacts off md5.
-FEATURES = [
-    "CLIENT_IDS",
-    "LARGE_FILENAMES",
-    "ARTIFACT_TAGS",
-    "ARTIFACT_REGISTRY_SEARCH",
-    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
-    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
-    "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
-    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
-    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
-    "TOTAL_COUNT_IN_FILE_CONNECTION",
-    "MARK_RUN_FILES_UPLOADED",
-    "SWEEPS_QUERY_FILTERING",
-    "FILESTREAM_GZIP",
-]
+FEATURES = """
+CLIENT_IDS LARGE_FILENAMES ARTIFACT_TAGS ARTIFACT_REGISTRY_SEARCH ARTIFACT_COLLECTION_MEMBERSHIP_FILES
+USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION
+PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE
+TOTAL_COUNT_IN_FILE_CONNECTION MARK_RUN_FILES_UPLOADED SWEEPS_QUERY_FILTERING FILESTREAM_GZIP
+"""
 
 
 class User(View):
@@ -173,7 +164,7 @@ class Entity(View):
     ) -> dict[str, Any]:
         condition, params = self._projects(project_filters)
         kinds = collection_types if isinstance(collection_types, list) else []
-        return artifact_view.find_collections(
+        return artifact_search.find_collections(
             self.ctx, condition, params, filters=filters, order=order, first=first, after=after, kinds=kinds
         )
 
@@ -188,7 +179,7 @@ class Entity(View):
         after: object = None,
     ) -> dict[str, Any]:
         condition, params = self._projects(project_filters)
-        return artifact_view.find_memberships(
+        return artifact_search.find_memberships(
             self.ctx, condition, params, collection_filters, filters, order, first, after
         )
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
-import mimetypes
-import re
-import sqlite3
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 from finetune_tracker import filters as query_filters
 from finetune_tracker import graphql
-from finetune_tracker.context import Context, View
+from finetune_tracker.context import View
 from finetune_tracker.graphql import field
 from finetune_tracker.ids import global_id, timestamp
+from finetune_tracker.views import artifact_search as search
 from finetune_tracker.views import project as project_view
 from finetune_tracker.views import run as run_view
-
-_VERSION = re.compile(r"v(\d{1,12})")
 
 
 class ArtifactType(View):
@@ -44,7 +38,7 @@ class ArtifactType(View):
     def artifact_collections(
         self, filters: object = None, order: object = None, first: object = None, after: object = None
     ) -> dict[str, Any]:
-        return find_collections(
+        return search.find_collections(
             self.ctx,
             "collections.type_id = ?",
             [self.row["id"]],
@@ -109,7 +103,7 @@ class Collection(View):
 
     @field
     def artifact_membership(self, alias_name: str | None = None) -> Membership | None:
-        return find_membership(self.ctx, self.row["id"], alias_name or "latest")
+        return search.find_membership(self.ctx, self.row["id"], alias_name or "latest")
 
     @field
     def latest_artifact(self) -> Artifact | None:
@@ -128,7 +122,7 @@ class Collection(View):
         limit, offset = graphql.page(first, after, default=50)
         condition, params = query_filters.where(query_filters.parse_filters(filters), query_filters.MEMBERSHIPS)
         sorting, order_params = query_filters.order_by(order, query_filters.MEMBERSHIPS, "memberships.version DESC")
-        scope = f"{_JOINS} WHERE memberships.collection_id = ? AND artifacts.state = 'COMMITTED' AND {condition}"
+        scope = f"{search.JOINS} WHERE memberships.collection_id = ? AND artifacts.state = 'COMMITTED' AND {condition}"
         rows = self.ctx.all(
             f"SELECT artifacts.*, memberships.version AS version {scope} ORDER BY {sorting} LIMIT ? OFFSET ?",
             self.row["id"], *params, *order_params, limit + 1, offset,
@@ -145,7 +139,7 @@ class Collection(View):
 
     @field
     def artifact_memberships(self, first: object = None, after: object = None) -> dict[str, Any]:
-        return find_memberships(self.ctx, "collections.id = ?", [self.row["id"]], None, None, None, first, after)
+        return search.find_memberships(self.ctx, "collections.id = ?", [self.row["id"]], None, None, None, first, after)
 
 
 class Artifact(View):
@@ -189,8 +183,9 @@ class Artifact(View):
         return f"{self.row['id']:020x}"
 
     @field
-    def ttl_duration_seconds(self) -> int | None:
-        return self.row["ttl_seconds"]  # type: ignore[no-any-return]
+    def ttl_duration_seconds(self) -> int:
+        """0 for none: the SDK wants a number."""
+        return max(0, self.row["ttl_seconds"] or 0)
 
     @field
     def ttl_is_inherited(self) -> bool:
@@ -212,7 +207,8 @@ class Artifact(View):
     @field
     def aliases(self) -> list[Alias]:
         rows = self.ctx.all(
-            "SELECT a.* FROM aliases a JOIN memberships m ON m.id = a.membership_id WHERE m.artifact_id = ? ORDER BY a.id",
+            "SELECT a.* FROM aliases a JOIN memberships m ON m.id = a.membership_id "
+            "WHERE m.artifact_id = ? ORDER BY a.id",
             self.row["id"],
         )
         return [Alias(self.ctx, r) for r in rows]
@@ -237,7 +233,7 @@ class Artifact(View):
         md5 = self.row["manifest_md5"]
         if md5 is None:
             return None
-        link = blob_link(self.ctx, self.entity_id, md5, "wandb_manifest.json")
+        link = search.blob_link(self.ctx, self.entity_id, md5, "wandb_manifest.json")
         digest = base64.b64encode(bytes.fromhex(md5)).decode()
         return {
             "id": global_id("ArtifactManifest", self.row["id"]),
@@ -248,12 +244,12 @@ class Artifact(View):
 
     @field
     def files(self, names: object = None, first: object = None, after: object = None) -> dict[str, Any]:
-        return find_files(self, names, first, after)
+        return search.find_files(self, names, first, after)
 
     @field
     def files_by_manifest_entries(self, entries: object = None) -> dict[str, Any]:
         names = [e.get("name") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else None
-        return find_files(self, names, None, None)
+        return search.find_files(self, names, None, None)
 
     @property
     def entity_id(self) -> int:
@@ -316,160 +312,7 @@ class Membership(View):
     @field
     def files(self, names: object = None, first: object = None, after: object = None) -> dict[str, Any]:
         found = self.artifact()
-        return find_files(found, names, first, after) if found else graphql.connection([])
-
-
-_JOINS = (
-    "FROM memberships JOIN artifacts ON artifacts.id = memberships.artifact_id "
-    "JOIN collections ON collections.id = memberships.collection_id JOIN projects ON projects.id = collections.project_id"
-)
-
-
-def find_membership(ctx: Context, collection_id: int, alias: str) -> Membership | None:
-    """A version of a collection by `v<number>`, alias or digest."""
-    version = _VERSION.fullmatch(alias)
-    if version:
-        row = ctx.one(
-            "SELECT * FROM memberships WHERE collection_id = ? AND version = ?", collection_id, int(version.group(1))
-        )
-    else:
-        row = ctx.one(
-            "SELECT m.* FROM memberships m JOIN aliases a ON a.membership_id = m.id WHERE a.collection_id = ? AND a.alias = ?",
-            collection_id, alias,
-        ) or ctx.one(
-            "SELECT m.* FROM memberships m JOIN artifacts a ON a.id = m.artifact_id "
-            "WHERE m.collection_id = ? AND a.digest = ? ORDER BY m.version DESC",
-            collection_id, alias,
-        )  # fmt: skip
-    return Membership(ctx, row) if row else None
-
-
-def membership_by_name(ctx: Context, project_id: int, name: str | None) -> Membership | None:
-    """`collection:alias`, or `collection` for its `latest`."""
-    collection, _, alias = (name or "").partition(":")
-    row = ctx.one("SELECT id FROM collections WHERE project_id = ? AND name = ?", project_id, collection)
-    return find_membership(ctx, row["id"], alias or "latest") if row else None
-
-
-def readable_artifact(ctx: Context, number: int) -> sqlite3.Row | None:
-    """An artifact that belongs to, or is linked into, a project of the viewer."""
-    row = ctx.one("SELECT * FROM artifacts WHERE id = ?", number)
-    homes = ctx.all(
-        "SELECT c.project_id FROM collections c WHERE c.id = ? UNION "
-        "SELECT c.project_id FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.artifact_id = ?",
-        row["sequence_id"] if row else None, number,
-    )  # fmt: skip
-    return row if any(ctx.owns_project(home["project_id"]) for home in homes) else None
-
-
-def find_artifacts(ctx: Context, scope: str, params: list[Any], first: object, after: object) -> dict[str, Any]:
-    """One page of the artifacts in a scope (a SQL condition)."""
-    limit, offset = graphql.page(first, after, default=50)
-    rows = ctx.all(
-        f"SELECT artifacts.* FROM artifacts WHERE {scope} ORDER BY artifacts.id LIMIT ? OFFSET ?",
-        *params, limit + 1, offset,
-    )  # fmt: skip
-    total = ctx.count(f"SELECT count(*) FROM artifacts WHERE {scope}", *params)
-    return graphql.connection(
-        [Artifact(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit, total=total
-    )
-
-
-def find_collections(
-    ctx: Context,
-    scope: str,
-    scope_params: list[Any],
-    *,
-    filters: object,
-    order: object,
-    first: object,
-    after: object,
-    kinds: list[Any] | None = None,
-) -> dict[str, Any]:
-    """One page of the collections in a scope over `collections` and `projects`."""
-    limit, offset = graphql.page(first, after, default=50)
-    condition, params = query_filters.where(query_filters.parse_filters(filters), query_filters.COLLECTIONS)
-    if kinds:
-        wanted = [str(k).lower() for k in kinds]
-        condition += f" AND collections.kind IN ({', '.join('?' * len(wanted))})"
-        params = params + wanted
-    sorting, order_params = query_filters.order_by(order, query_filters.COLLECTIONS, "collections.id")
-    source = f"FROM collections JOIN projects ON projects.id = collections.project_id WHERE {scope} AND {condition}"
-    rows = ctx.all(
-        f"SELECT collections.* {source} ORDER BY {sorting} LIMIT ? OFFSET ?",
-        *scope_params, *params, *order_params, limit + 1, offset,
-    )  # fmt: skip
-    total = ctx.count(f"SELECT count(*) {source}", *scope_params, *params)
-    return graphql.connection(
-        [Collection(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit, total=total
-    )
-
-
-def find_memberships(
-    ctx: Context,
-    scope: str,
-    scope_params: list[Any],
-    collection_filters: object,
-    filters: object,
-    order: object,
-    first: object,
-    after: object,
-) -> dict[str, Any]:
-    """One page of the versions in a scope over `collections` and `projects`."""
-    limit, offset = graphql.page(first, after, default=50)
-    outer, outer_params = query_filters.where(
-        query_filters.parse_filters(collection_filters), query_filters.COLLECTIONS
-    )
-    inner, inner_params = query_filters.where(query_filters.parse_filters(filters), query_filters.MEMBERSHIPS)
-    sorting, order_params = query_filters.order_by(order, query_filters.MEMBERSHIPS, "memberships.id")
-    rows = ctx.all(
-        f"SELECT memberships.* {_JOINS} WHERE {scope} AND {outer} AND {inner} ORDER BY {sorting} LIMIT ? OFFSET ?",
-        *scope_params, *outer_params, *inner_params, *order_params, limit + 1, offset,
-    )  # fmt: skip
-    return graphql.connection([Membership(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit)
-
-
-def find_files(owner: Artifact, names: object, first: object, after: object) -> dict[str, Any]:
-    """One page of an artifact's files."""
-    ctx = owner.ctx
-    limit, offset = graphql.page(first, after, default=50)
-    condition, params = "artifact_id = ?", [owner.row["id"]]
-    if isinstance(names, list) and names:
-        condition += " AND name IN (SELECT value FROM json_each(?))"
-        params.append(json.dumps([str(n) for n in names]))
-    rows = ctx.all(
-        f"SELECT * FROM artifact_files WHERE {condition} ORDER BY name LIMIT ? OFFSET ?",
-        *params, limit + 1, offset,
-    )  # fmt: skip
-    total = ctx.count(f"SELECT count(*) FROM artifact_files WHERE {condition}", *params)
-    entity = owner.entity_id
-    files = [_file(ctx, entity, owner, r) for r in rows[:limit]]
-    return graphql.connection(files, offset=offset, more=len(rows) > limit, total=total)
-
-
-def blob_link(ctx: Context, entity_id: int, md5: str, name: str) -> str:
-    """A signed download URL; the file name at its end is for people."""
-    claim = f"get:{entity_id}:{md5}"
-    return ctx.link(f"/storage/{entity_id}/{md5}/{quote(name.rsplit('/', 1)[-1], safe='')}", claim)
-
-
-def _file(ctx: Context, entity_id: int, owner: Artifact, row: Any) -> dict[str, Any]:
-    link = row["ref"] or (blob_link(ctx, entity_id, row["md5"], row["name"]) if row["md5"] else None)
-    digest = base64.b64encode(bytes.fromhex(row["md5"])).decode() if row["md5"] else None
-    return {
-        "__typename": "File",
-        "id": global_id("ArtifactFile", owner.row["id"]),
-        "name": row["name"],
-        "displayName": row["name"],
-        "url": link,
-        "directUrl": link,
-        "sizeBytes": row["size"],
-        "storagePath": f"artifacts/{owner.row['id']}/{row['name']}",
-        "mimetype": mimetypes.guess_type(row["name"])[0],
-        "updatedAt": owner.created_at(),
-        "digest": digest,
-        "md5": digest,
-    }
+        return search.find_files(found, names, first, after) if found else graphql.connection([])
 
 
 def _tag(name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from finetune_tracker.graphql import field
 from finetune_tracker.ids import global_id, timestamp
 from finetune_tracker.views import account as account_view
 from finetune_tracker.views import artifact as artifact_view
+from finetune_tracker.views import artifact_search
 from finetune_tracker.views import run as run_view
 from finetune_tracker.views import sweep as sweep_view
 
@@ -133,17 +134,17 @@ class Project(View):
     def artifact_collections(
         self, filters: object = None, order: object = None, first: object = None, after: object = None
     ) -> dict[str, Any]:
-        return artifact_view.find_collections(
+        return artifact_search.find_collections(
             self.ctx, "projects.id = ?", [self.row["id"]], filters=filters, order=order, first=first, after=after
         )
 
     @field
     def artifact_collection_membership(self, name: str | None = None) -> artifact_view.Membership | None:
-        return artifact_view.membership_by_name(self.ctx, self.row["id"], name)
+        return artifact_search.membership_by_name(self.ctx, self.row["id"], name)
 
     @field
     def artifact(self, name: str | None = None) -> artifact_view.Artifact | None:
-        membership = artifact_view.membership_by_name(self.ctx, self.row["id"], name)
+        membership = artifact_search.membership_by_name(self.ctx, self.row["id"], name)
         return membership.artifact() if membership else None
 
 

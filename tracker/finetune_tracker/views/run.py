@@ -14,7 +14,7 @@ from finetune_tracker.context import Context, View
 from finetune_tracker.graphql import field
 from finetune_tracker.ids import global_id, timestamp
 from finetune_tracker.views import account as account_view
-from finetune_tracker.views import artifact as artifact_view
+from finetune_tracker.views import artifact_search
 from finetune_tracker.views import project as project_view
 from finetune_tracker.views import sweep as sweep_view
 
@@ -211,13 +211,13 @@ class Run(View):
 
     @field
     def output_artifacts(self, first: object = None, after: object = None) -> dict[str, Any]:
-        return artifact_view.find_artifacts(
+        return artifact_search.find_artifacts(
             self.ctx, "artifacts.run_id = ? AND artifacts.state = 'COMMITTED'", [self.row["id"]], first, after
         )
 
     @field
     def input_artifacts(self, first: object = None, after: object = None) -> dict[str, Any]:
-        return artifact_view.find_artifacts(
+        return artifact_search.find_artifacts(
             self.ctx,
             "artifacts.id IN (SELECT artifact_id FROM usages WHERE run_id = ?)", [self.row["id"]], first, after,
         )  # fmt: skip
@@ -264,7 +264,7 @@ class RunFile(View):
         row = self.ctx.one(
             "SELECT p.entity_id FROM runs r JOIN projects p ON p.id = r.project_id WHERE r.id = ?", self.row["run_id"]
         )
-        return artifact_view.blob_link(self.ctx, row["entity_id"] if row else 0, self.row["md5"], self.row["name"])
+        return artifact_search.blob_link(self.ctx, row["entity_id"] if row else 0, self.row["md5"], self.row["name"])
 
 
 def find_runs(
