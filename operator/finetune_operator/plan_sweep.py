@@ -67,6 +67,8 @@ def attempt_backoff(failures: int) -> timedelta:
 def problem(observed: Observed[SweepRun]) -> str | None:
     """A sentence that names the field at fault, or None for a sound spec."""
     spec = observed.resource.spec
+    if lifecycle.fingerprint(spec) == observed.resource.status.spec_hash:
+        return None  # what has started was sound
     if fault := sweepconfig.problem(spec):
         return fault
     if fault := podtemplate.check(spec.trainer.pod_template):
@@ -243,6 +245,7 @@ class _Planner:
             return self._stop(exhausted)
         if self._ended():
             return self._finish("Complete")
+        self._steer_job()
         if self.observed.credentials is not None:
             missing = self.observed.credentials
             return self._progress(missing.reason, missing.message, timedelta(seconds=10))
@@ -288,19 +291,32 @@ class _Planner:
             self._stop_tracker("FINISHED")
 
     def _run_agents(self) -> Plan[SweepRunStatus]:
-        attempt = self.status.attempts or 1
-        job = next((job for job in self.round_jobs if job.attempt == attempt), None)
+        attempt, job = self.status.attempts or 1, self._job()
         if job is not None and job.deleting:
             return self._progress("Replacing", f"Waits for Job {job.name} to go.", _SOON)
         if job is not None and job.finished:
             return self._next_attempt(job, attempt)
         if job is None:
             return self._create_job(attempt)
-        if job.suspended and not self.spec.trainer.queue_name:
-            self.actions.append(PatchJob(job.name, {"suspend": False}))
-        if job.parallelism != self.spec.parallelism and self._agents_wanted() != job.parallelism:
-            self.actions.append(PatchJob(job.name, {"parallelism": self.spec.parallelism}))
         return self._describe(job)
+
+    def _steer_job(self) -> None:
+        """Scaling and resuming need no tracker. Agents without work leave by themselves: only a user scales down."""
+        job = self._job()
+        if job is None or job.finished or job.deleting:
+            return
+        patch: dict[str, object] = {}
+        if job.suspended and not self.spec.trainer.queue_name:
+            patch["suspend"] = False
+        wanted = min(self.spec.parallelism, max(job.parallelism, self._agents_wanted()))
+        if wanted != job.parallelism:
+            patch["parallelism"] = wanted
+        if patch:
+            self.actions.append(PatchJob(job.name, patch))
+
+    def _job(self) -> JobFacts | None:
+        attempt = self.status.attempts or 1
+        return next((job for job in self.round_jobs if job.attempt == attempt), None)
 
     def _agents_wanted(self) -> int:
         """No more agents than trials are left to do; agents that are there already leave by themselves."""
