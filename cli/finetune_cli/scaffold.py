@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import yaml
+
 _SWEEP = """\
 # kubectl explain sweeprun.spec describes every field.
 apiVersion: finetune.dev/v1alpha1
@@ -67,10 +69,8 @@ class Answers:
 
 
 def _quoted(text: str) -> str:
-    """A YAML double-quoted scalar; JSON's escapes are a subset."""
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
+    """A YAML double-quoted scalar."""
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9)).strip()
 
 
 def render(answers: Answers) -> str:

@@ -54,9 +54,7 @@ def definitions(facts: Facts) -> Iterator[Finding]:
         return
     for name, crd in facts.crds.items():
         if crd is None:
-            fix = (
-                "install the chart (helm install finetune charts/finetune-operator), or kubectl apply -f manifests/crds"
-            )
+            fix = "install the chart (helm install finetune charts/finetune-operator), or kubectl apply --server-side -k manifests/crds"
             yield fault("definitions", f"CustomResourceDefinition {name} is not installed", fix)
             continue
         conditions = {c["type"]: c for c in crd.get("status", {}).get("conditions") or ()}
@@ -67,7 +65,7 @@ def definitions(facts: Facts) -> Iterator[Finding]:
             continue
         lacking = sorted(facts.wanted_fields.get(name, set()) - spec_fields(crd))
         if lacking:
-            fix = "kubectl apply --server-side -f manifests/crds (helm upgrade does it where crds.enabled is true)"
+            fix = "kubectl apply --server-side -k manifests/crds (helm upgrade does it where crds.enabled is true)"
             yield fault(
                 "definitions",
                 f"CustomResourceDefinition {name} is outdated: it lacks spec.{', spec.'.join(lacking)}",

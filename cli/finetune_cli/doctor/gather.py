@@ -166,7 +166,8 @@ def _ask_tracker(
         viewer = Tracker(where, key).viewer()
     except CliError as error:
         refused = "refused the API key" in error.message
-        return TrackerAnswer(where.base_url, "refused" if refused else "unreachable", error.message)
+        detail = error.message.partition("does not answer: ")[2] or error.message
+        return TrackerAnswer(where.base_url, "refused" if refused else "unreachable", detail)
     if not viewer:
         return TrackerAnswer(where.base_url, "refused")
     return TrackerAnswer(where.base_url, "accepted", user=str(viewer.get("username") or viewer.get("entity") or ""))

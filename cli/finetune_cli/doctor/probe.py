@@ -35,7 +35,7 @@ def pod(resource: Resource, image: str, name: str) -> Object:
     template: dict[str, Any] = trainer.pod_template.get("spec") or {}
     named = [c for c in template.get("containers") or () if c.get("name") == CONTAINER]
     own: dict[str, Any] = named[0] if named else {}
-    container = {
+    container: dict[str, Any] = {
         "name": CONTAINER,
         "image": image,
         "command": ["python", "-c", SCRIPT, trainer.dataset.uri],
