@@ -42,7 +42,9 @@ class Resource:
         """The URL path of the collection, or of one object and its subresource."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        return root + scope + f"/{self.plural}" + (f"/{name}" if name else "") + (f"/{subresource}" if subresource else "")
+        return (
+            root + scope + f"/{self.plural}" + (f"/{name}" if name else "") + (f"/{subresource}" if subresource else "")
+        )
 
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False, kind="Namespace")
@@ -61,7 +63,9 @@ JOBS = Resource("batch", "v1", "jobs", kind="Job")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 REPLICA_SETS = Resource("apps", "v1", "replicasets", kind="ReplicaSet")
 STATEFUL_SETS = Resource("apps", "v1", "statefulsets", kind="StatefulSet")
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False, kind="CustomResourceDefinition")
+CRDS = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False, kind="CustomResourceDefinition"
+)
 
 
 class ApiError(Exception):
@@ -77,7 +81,7 @@ class ApiError(Exception):
         self.code, self.reason, self.status = code, str(status.get("reason") or ""), status
 
 
-class Expired(Exception):
+class WatchExpiredError(Exception):
     """A watch cannot continue from its resource version: list again."""
 
 
@@ -98,12 +102,15 @@ class Access:
             ValueError: The file names no cluster.
         """
         config = yaml.safe_load(path.read_text())
-        named = {kind: {e["name"]: e[kind[:-1]] for e in config.get(kind) or ()} for kind in ("clusters", "users", "contexts")}
+        named = {
+            kind: {e["name"]: e[kind[:-1]] for e in config.get(kind) or ()}
+            for kind in ("clusters", "users", "contexts")
+        }
         if not named["clusters"]:
             raise ValueError(f"{path}: clusters is empty; name at least one cluster")
         context = named["contexts"].get(config.get("current-context") or "", {})
         cluster = named["clusters"].get(context.get("cluster")) or next(iter(named["clusters"].values()))
-        user = named["users"].get(context.get("user")) or next(iter(named["users"].values()), {})
+        user: Object = named["users"].get(context.get("user")) or next(iter(named["users"].values()), {})
         ca = _inline(cluster, "certificate-authority", path)
         tls = None
         if cluster["server"].startswith("https"):
@@ -173,7 +180,12 @@ class ApiClient:
         async with (
             self._slots,
             self._session.request(
-                method, self.access.url + path, data=data, params=query, headers=headers, timeout=aiohttp.ClientTimeout(60)
+                method,
+                self.access.url + path,
+                data=data,
+                params=query,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(60),
             ) as answer,
         ):
             text = await answer.text()
@@ -198,7 +210,9 @@ class ApiClient:
                 return None
             raise
 
-    async def create(self, resource: Resource, obj: Object, namespace: str = "", subresource: str = "", name: str = "") -> Object:
+    async def create(
+        self, resource: Resource, obj: Object, namespace: str = "", subresource: str = "", name: str = ""
+    ) -> Object:
         """Creates an object in its own (or the named) namespace; with `subresource`, posts to that of object `name`."""
         namespace = namespace or obj.get("metadata", {}).get("namespace", "")
         body = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
@@ -210,7 +224,9 @@ class ApiClient:
         body = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
         return await self.request("PUT", resource.path(meta.get("namespace", ""), meta["name"], subresource), body)
 
-    async def patch(self, resource: Resource, namespace: str, name: str, body: Any, subresource: str = "", kind: str = MERGE) -> Object:
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, body: Any, subresource: str = "", kind: str = MERGE
+    ) -> Object:
         """Patches an object; `kind` is the patch's media type."""
         return await self.request("PATCH", resource.path(namespace, name, subresource), body, content_type=kind)
 
@@ -252,7 +268,7 @@ class ApiClient:
         """Events after a resource version until the server ends the stream.
 
         Raises:
-            Expired: The version is too old.
+            WatchExpiredError: The version is too old.
             ApiError: The server refused or broke off the watch.
         """
         assert self._session, "use the client as a context manager"
@@ -262,13 +278,13 @@ class ApiClient:
             if answer.status >= 400:
                 text = await answer.text()
                 if answer.status == 410:
-                    raise Expired(text)
+                    raise WatchExpiredError(text)
                 raise ApiError(answer.status, {"message": text})
             async for line in _lines(answer.content):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     if event["object"].get("code") == 410:
-                        raise Expired(event["object"].get("message", ""))
+                        raise WatchExpiredError(event["object"].get("message", ""))
                     raise ApiError(event["object"].get("code", 500), event["object"])
                 yield event["type"], event["object"]
 

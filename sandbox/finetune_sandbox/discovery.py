@@ -13,11 +13,15 @@ async def served(client: ApiClient, verbs: set[str]) -> list[Resource]:
     groups = (await client.request("GET", "/apis")).get("groups") or []
     versions = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]
     found: list[Resource] = []
-    for path, listing in zip(versions, await asyncio.gather(*(_listing(client, path) for path in versions)), strict=True):
+    for path, listing in zip(
+        versions, await asyncio.gather(*(_listing(client, path) for path in versions)), strict=True
+    ):
         group, _, version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")
-        for entry in listing:
-            if "/" not in entry["name"] and verbs <= set(entry["verbs"]):
-                found.append(Resource(group, version, entry["name"], entry["namespaced"], entry["kind"]))
+        found += [
+            Resource(group, version, entry["name"], entry["namespaced"], entry["kind"])
+            for entry in listing
+            if "/" not in entry["name"] and verbs <= set(entry["verbs"])
+        ]
     return found
 
 

@@ -36,7 +36,7 @@ class Recorder:
             event = await self._queue.get()
             try:
                 await self._post(*event)
-            except (ApiError, aiohttp.ClientError, asyncio.TimeoutError) as error:
+            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 log.debug("event %s was not posted: %s", event[2], error)
 
     async def _post(self, obj: Object, kind: str, reason: str, message: str, field_path: str) -> None:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import aiohttp
 
-from finetune_sandbox.client import ApiClient, ApiError, Expired, Resource
+from finetune_sandbox.client import ApiClient, ApiError, Resource, WatchExpiredError
 from finetune_sandbox.objects import Key, Object, controller_of, key_of, uid_of
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,11 @@ class Informer:
         if uid_of(obj) in self._gone or (old and _version(old) >= _version(obj)):
             return
         meta = obj["metadata"]
-        if meta.get("deletionTimestamp") and not meta.get("finalizers") and meta.get("deletionGracePeriodSeconds", 0) == 0:
+        if (
+            meta.get("deletionTimestamp")
+            and not meta.get("finalizers")
+            and meta.get("deletionGracePeriodSeconds", 0) == 0
+        ):
             self._remove(obj)  # the answer to the request that removed it
         else:
             self._store(obj)
@@ -80,14 +84,14 @@ class Informer:
                     elif kind != "BOOKMARK":
                         self._take(obj)
                 continue
-            except Expired:
+            except WatchExpiredError:
                 version = ""
             except ApiError as error:
                 if error.code == 404:  # the type was removed; its informer is about to be stopped
                     self._replace([])
                     pause = 2.0
                 version = ""
-            except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 log.debug("watch of %s broke off: %s", self.resource.plural, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
@@ -154,7 +158,10 @@ class Informers:
         """The informer of a type, started on first use."""
         if resource not in self._informers:
             informer = Informer(self.client, resource)
-            self._informers[resource] = informer, asyncio.create_task(informer.run(), name=f"informer {resource.plural}")
+            self._informers[resource] = (
+                informer,
+                asyncio.create_task(informer.run(), name=f"informer {resource.plural}"),
+            )
         return self._informers[resource][0]
 
     def __contains__(self, resource: Resource) -> bool:
@@ -259,7 +266,7 @@ async def work(queue: WorkQueue[K], sync: Callable[[K], Awaitable[None]], worker
             except ApiError as error:
                 (log.debug if error.code in (403, 404, 409, 422, 429) else log.warning)("%s %s: %s", name, key, error)
                 queue.retry(key)
-            except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 log.debug("%s %s: %s", name, key, error)
                 queue.retry(key)
             except Exception:

@@ -118,7 +118,7 @@ def quantity(text: str | int | float) -> Decimal:
 
 
 def canonical(amount: Decimal, resource: str) -> str:
-    """A quantity as the API server prints it: cpu in milli-cores when broken, sizes in the largest exact binary unit."""
+    """A quantity as the API server prints it: fractions in milli-units, sizes in the largest exact binary unit."""
     if amount != amount.to_integral_value():
         return f"{math.ceil(amount * 1000)}m"
     whole = int(amount)

@@ -91,7 +91,12 @@ class Cluster:
         return self._access
 
     def api(
-        self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
     ) -> Any:
         """Makes one request.
 
@@ -101,8 +106,11 @@ class Cluster:
         access = self.access
         server = urlsplit(access.url)
         assert server.hostname
+        connection: http.client.HTTPConnection
         if access.tls:
-            connection = http.client.HTTPSConnection(server.hostname, server.port or 443, context=access.tls, timeout=30)
+            connection = http.client.HTTPSConnection(
+                server.hostname, server.port or 443, context=access.tls, timeout=30
+            )
         else:
             connection = http.client.HTTPConnection(server.hostname, server.port or 80, timeout=30)
         headers = {"Accept": "application/json", "Content-Type": content_type}
@@ -130,7 +138,9 @@ class Cluster:
                 return None
             raise
 
-    def kubectl(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         """Runs kubectl with this cluster's kubeconfig.
 
         Raises:
@@ -154,7 +164,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def start(folder: Path, *arguments: str, images: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def start(
+    folder: Path, *arguments: str, images: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
     """Runs a sandbox with everything below one folder; ends it, and all pods, at the end.
 
     Raises:
@@ -163,14 +175,23 @@ def start(folder: Path, *arguments: str, images: Mapping[str, Any] | None = None
     folder.mkdir(parents=True, exist_ok=True)
     image_file, kubeconfig = folder / "images.yaml", folder / "kubeconfig"
     image_file.write_text(yaml.safe_dump(dict(images if images is not None else DEFAULT_IMAGES)))
-    command = [sys.executable, "-m", "finetune_sandbox", "up", "--data", str(folder / "data"), "--kubeconfig", str(kubeconfig)]
+    command = [
+        sys.executable,
+        "-m",
+        "finetune_sandbox",
+        "up",
+        "--data",
+        str(folder / "data"),
+        "--kubeconfig",
+        str(kubeconfig),
+    ]
     with (folder / "sandbox.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--images", str(image_file), *arguments],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - a test run has one thread here
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,
             env={**os.environ, **(environment or {})},
         )
     assert process.stdout
@@ -239,7 +260,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def kubectl(cluster: Cluster, namespace: str) -> Callable[..., str]:
-    """kubectl in the test's namespace: `kubectl("get", "pods")` returns what it prints."""
+    """Kubectl in the test's namespace: `kubectl("get", "pods")` returns what it prints."""
 
     def run(*args: str, stdin: str | None = None) -> str:
         return cluster.kubectl("-n", namespace, *args, stdin=stdin).stdout

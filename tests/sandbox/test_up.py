@@ -60,7 +60,8 @@ def test_no_process_of_a_pod_survives_the_sandbox(tmp_path, number):
 
 
 def test_a_malformed_images_file_names_entry_and_field(tmp_path):
-    with pytest.raises(AssertionError, match=r"broken:1\.command: must be a list of strings"), start(
-        tmp_path, images={"broken:1": {"command": "sh"}}
+    with (
+        pytest.raises(AssertionError, match=r"broken:1\.command: must be a list of strings"),
+        start(tmp_path, images={"broken:1": {"command": "sh"}}),
     ):
         pass

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from finetune_sandbox.client import ApiClient
 from finetune_sandbox.events import Recorder
@@ -26,6 +27,13 @@ class Context:
     informers: Informers
     now: Callable[[], float]
     data_dir: Path
+
+
+class OwnerHandler(Protocol):
+    """Serves as handler of changes and of deletions."""
+
+    def __call__(self, obj: Object, old: Object | None = None, /) -> None:
+        """Looks at the object's owner."""
 
 
 class Controller:
@@ -52,7 +60,7 @@ class Controller:
         """An informer handler: look at this object."""
         self.queue.add(key_of(obj))
 
-    def enqueue_owner(self, kind: str) -> Callable[[Object, Object | None], None]:
+    def enqueue_owner(self, kind: str) -> OwnerHandler:
         """An informer handler: look at the object's controller if it is of that kind."""
 
         def handler(obj: Object, _old: Object | None = None) -> None:

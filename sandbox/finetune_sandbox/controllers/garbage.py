@@ -54,11 +54,13 @@ class GarbageCollector(Controller):
                 await asyncio.sleep(0.2)
                 try:
                     await self._watch_all()
-                except Exception as error:  # noqa: BLE001 - whatever it was, the next look may succeed
+                except Exception as error:  # whatever it was, the next look may succeed
                     log.debug("discovery failed: %s", error)
 
     async def _watch_all(self) -> None:
-        found = {r for r in await served(self.client, {"list", "watch", "delete"}) if (r.group, r.plural) not in _IGNORED}
+        found = {
+            r for r in await served(self.client, {"list", "watch", "delete"}) if (r.group, r.plural) not in _IGNORED
+        }
         for resource in found - self._watched:
             informer = self.informers[resource]
             informer.on_change(self._seen(resource))
@@ -134,13 +136,17 @@ class GarbageCollector(Controller):
             return
         held = obj["metadata"].get("finalizers") or ()
         policy = "Foreground" if waiting and self._dependents.get(uid_of(obj)) else "Background"
-        await self.client.delete(resource, namespace, name, uid=uid_of(obj), propagation="Orphan" if ORPHAN in held else policy)
+        await self.client.delete(
+            resource, namespace, name, uid=uid_of(obj), propagation="Orphan" if ORPHAN in held else policy
+        )
 
     async def _find(self, reference: Object, namespace: str) -> Object | None:
         """The owner, from the cache or else from the server; None when no object has that uid."""
         if entry := self._objects.get(reference["uid"]):
             return entry[1]
-        kind = next((r for r in self._watched if r.kind == reference["kind"] and r.api_version == reference["apiVersion"]), None)
+        kind = next(
+            (r for r in self._watched if r.kind == reference["kind"] and r.api_version == reference["apiVersion"]), None
+        )
         if kind is None:
             group = reference["apiVersion"].rpartition("/")[0]
             kind = next((r for r in self._watched if r.kind == reference["kind"] and r.group == group), None)
@@ -177,7 +183,9 @@ class GarbageCollector(Controller):
     async def _release(self, resource: Resource, obj: Object, finalizer: str) -> None:
         rest = [name for name in obj["metadata"].get("finalizers") or () if name != finalizer]
         version = obj["metadata"]["resourceVersion"]
-        await self._patch(resource, obj, {"metadata": {"uid": uid_of(obj), "resourceVersion": version, "finalizers": rest}})
+        await self._patch(
+            resource, obj, {"metadata": {"uid": uid_of(obj), "resourceVersion": version, "finalizers": rest}}
+        )
 
     async def _patch(self, resource: Resource, obj: Object, body: Object) -> None:
         try:

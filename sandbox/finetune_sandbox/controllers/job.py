@@ -122,7 +122,12 @@ class JobController(Controller):
 
     async def _untrack(self, pod: Object) -> None:
         namespace, name = key_of(pod)
-        body = {"metadata": {"uid": uid_of(pod), "finalizers": [f for f in pod["metadata"].get("finalizers") or () if f != FINALIZER]}}
+        body = {
+            "metadata": {
+                "uid": uid_of(pod),
+                "finalizers": [f for f in pod["metadata"].get("finalizers") or () if f != FINALIZER],
+            }
+        }
         try:
             self.pods.observe(await self.client.patch(PODS, namespace, name, body))
         except ApiError as error:
@@ -167,10 +172,10 @@ def build_pod(job: Object, new: NewPod) -> Object:
     meta = template.get("metadata") or {}
     annotations, labels = {**(meta.get("annotations") or {}), **new.annotations}, dict(meta.get("labels") or {})
     spec, prefix = template["spec"], f"{name}-"
-    if new.index is not None:
-        annotations[INDEX] = labels[INDEX] = str(new.index)
-        prefix = f"{name[: 63 - len(str(new.index)) - 8]}-{new.index}-"
-        spec.setdefault("hostname", f"{name}-{new.index}")
+    if new.completion_index is not None:
+        annotations[INDEX] = labels[INDEX] = str(new.completion_index)
+        prefix = f"{name[: 63 - len(str(new.completion_index)) - 8]}-{new.completion_index}-"
+        spec.setdefault("hostname", f"{name}-{new.completion_index}")
         for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
             _add_index_variable(container)
         if not limits_per_index(job):

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from finetune_sandbox.controllers import job_rules as rules
-from finetune_sandbox.objects import Object, condition, is_deleting, is_true, seconds_of, text_time, uid_of, without_nulls
+from finetune_sandbox.objects import (
+    Object,
+    condition,
+    is_deleting,
+    is_true,
+    seconds_of,
+    text_time,
+    uid_of,
+    without_nulls,
+)
 
 BACKOFF_BASE, BACKOFF_MAX = 10.0, 600.0
 PODS_PER_PASS = 500
@@ -30,7 +39,7 @@ class Event(NamedTuple):
 class NewPod(NamedTuple):
     """A pod to create: its completion index, if it has one, and annotations beyond that."""
 
-    index: int | None
+    completion_index: int | None
     annotations: dict[str, str]
 
 
@@ -43,6 +52,9 @@ class Backoff(NamedTuple):
     def remaining(self, now: float) -> float:
         """Seconds until the next pod may be made: 10, 20, 40 ... after the last failure."""
         return self.last + backoff_delay(self.failures) - now if self.failures else 0.0
+
+
+NO_FAILURES = Backoff()
 
 
 def backoff_delay(failures: int) -> float:
@@ -74,7 +86,7 @@ class Plan:
     release: list[Object] = field(default_factory=list)
     announce: list[Event] = field(default_factory=list)
     again_in: float | None = None
-    backoff: Backoff = Backoff()
+    backoff: Backoff = NO_FAILURES
 
 
 def is_finished(job: Object) -> bool:
@@ -82,7 +94,7 @@ def is_finished(job: Object) -> bool:
     return is_true(job, "Complete") or is_true(job, "Failed")
 
 
-def plan(job: Object, pods: Sequence[Object], now: float, backoff: Backoff = Backoff()) -> Plan:  # noqa: B008 - immutable
+def plan(job: Object, pods: Sequence[Object], now: float, backoff: Backoff = NO_FAILURES) -> Plan:
     """Decides what to do about a Job.
 
     Args:
@@ -92,7 +104,9 @@ def plan(job: Object, pods: Sequence[Object], now: float, backoff: Backoff = Bac
         backoff: The failure record that the last plan returned.
     """
     if is_finished(job):
-        return Plan(copy.deepcopy(job["status"]), release=[pod for pod in pods if rules.is_tracked(pod)], backoff=backoff)
+        return Plan(
+            copy.deepcopy(job["status"]), release=[pod for pod in pods if rules.is_tracked(pod)], backoff=backoff
+        )
     return _Pass(job, pods, now, backoff).run()
 
 
@@ -114,9 +128,7 @@ class _Pass:
         self.failed_indexes: set[int] = set()
         self.delayed: dict[int, Object] = {}
         tracked = [pod for pod in pods if rules.is_tracked(pod)]
-        new_failed = [
-            pod for pod in tracked if rules.is_failed(job, pod) and uid_of(pod) not in self.uncounted_failed
-        ]
+        new_failed = [pod for pod in tracked if rules.is_failed(job, pod) and uid_of(pod) not in self.uncounted_failed]
         new_succeeded = [
             pod for pod in tracked if rules.phase(pod) == "Succeeded" and uid_of(pod) not in self.uncounted_succeeded
         ]
@@ -172,12 +184,16 @@ class _Pass:
             if rules.is_failed(self.job, pod) and (message := rules.judge(self.job, pod).message):
                 return self._condition("FailureTarget", "PodFailurePolicy", message)
         if self.failed > self._backoff_limit() or self._restarted_too_often():
-            return self._condition("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+            return self._condition(
+                "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+            )
         limit, start = self.spec.get("activeDeadlineSeconds"), self.status.get("startTime")
         if limit is not None and start and not self._suspended():
             remaining = seconds_of(start) + limit - self.now
             if remaining <= 0:
-                return self._condition("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
+                return self._condition(
+                    "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
+                )
             self.result.again_in = remaining
         return None
 
@@ -203,9 +219,13 @@ class _Pass:
         self.succeeded_indexes = known | {index for index in done if index is not None}
         self.succeeded = len(self.succeeded_indexes)
         if rules.limits_per_index(self.job):
-            doubtful = () if verdict else self.pods  # once the Job is to end, its remaining pods are deleted, not failing
+            doubtful = (
+                () if verdict else self.pods
+            )  # once the Job is to end, its remaining pods are deleted, not failing
             lost = {rules.valid_index(self.job, pod) for pod in doubtful if rules.index_failed(self.job, pod)}
-            self.failed_indexes = rules.parse_indexes(self.status.get("failedIndexes")) | {i for i in lost if i is not None}
+            self.failed_indexes = rules.parse_indexes(self.status.get("failedIndexes")) | {
+                i for i in lost if i is not None
+            }
             failed, most = len(self.failed_indexes), self.spec.get("maxFailedIndexes")
             if not verdict and most is not None and failed > most:
                 message = "Job has exceeded the specified maximal number of failed indexes"
@@ -213,15 +233,15 @@ class _Pass:
             elif not verdict and failed and failed + self.succeeded >= completions:
                 verdict = self._condition("FailureTarget", "FailedIndexes", "Job has failed indexes")
             self.delayed = self._to_be_replaced()
-        if not verdict and (message := rules.success_rule(self.job, self.succeeded_indexes)):
-            verdict = self._condition("SuccessCriteriaMet", "SuccessPolicy", message)
+        if not verdict and (matched := rules.success_rule(self.job, self.succeeded_indexes)):
+            verdict = self._condition("SuccessCriteriaMet", "SuccessPolicy", matched)
         return verdict
 
     def _counts_as_success(self, pod: Object) -> bool:
         return rules.phase(pod) == "Succeeded" and rules.is_tracked(pod)
 
     def _to_be_replaced(self) -> dict[int, Object]:
-        """Per index the failed pod whose failure count its replacement will carry on; it keeps its finalizer until then."""
+        """Per index the failed pod whose count its replacement will carry on; it keeps its finalizer until then."""
         latest: dict[int, Object] = {}
         for pod in self.pods:
             index = rules.valid_index(self.job, pod)
@@ -346,9 +366,12 @@ class _Pass:
                     indexes.add(index)
                 elif not rules.is_indexed(self.job) and uid not in self.uncounted_succeeded:
                     self.uncounted_succeeded.append(uid)
-            elif self._counts_as_failure(pod, verdict) and uid not in self.uncounted_failed:
-                if index is not None or not rules.is_indexed(self.job):
-                    self.uncounted_failed.append(uid)
+            elif (
+                uid not in self.uncounted_failed
+                and (index is not None or not rules.is_indexed(self.job))
+                and self._counts_as_failure(pod, verdict)
+            ):
+                self.uncounted_failed.append(uid)
         if rules.is_indexed(self.job):
             self.status.update(completedIndexes=rules.format_indexes(indexes), succeeded=len(indexes))
             if rules.limits_per_index(self.job):
@@ -374,7 +397,13 @@ class _Pass:
             return
         if not any(c["type"] == verdict["type"] for c in self.conditions):
             self.conditions.append(verdict)
-        if self.uncounted_succeeded or self.uncounted_failed or self.result.release or self.result.delete or self.terminating:
+        if (
+            self.uncounted_succeeded
+            or self.uncounted_failed
+            or self.result.release
+            or self.result.delete
+            or self.terminating
+        ):
             return
         kind = "Complete" if verdict["type"] == "SuccessCriteriaMet" else "Failed"
         self.conditions.append(self._condition(kind, verdict["reason"], verdict["message"]))

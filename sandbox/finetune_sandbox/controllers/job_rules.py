@@ -142,7 +142,9 @@ def index_failed(job: Object, pod: Object) -> bool:
     if not is_tracked(pod) or not is_failed(job, pod):
         return False
     verdict = judge(job, pod)
-    return verdict.action == "FailIndex" or (verdict.counts and failure_count(pod) >= job["spec"]["backoffLimitPerIndex"])
+    return verdict.action == "FailIndex" or (
+        verdict.counts and failure_count(pod) >= job["spec"]["backoffLimitPerIndex"]
+    )
 
 
 def success_rule(job: Object, succeeded: set[int]) -> str | None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from finetune_sandbox.controllers.base import Context, Controller
+from finetune_sandbox.controllers.claims import ClaimController
+from finetune_sandbox.controllers.deployment import DeploymentController
 from finetune_sandbox.controllers.disruption import TaintEviction
+from finetune_sandbox.controllers.endpoints import EndpointsController
 from finetune_sandbox.controllers.garbage import GarbageCollector
 from finetune_sandbox.controllers.job import JobController, JobExpiry
 from finetune_sandbox.controllers.namespaces import NamespaceDefaults, NamespaceDeletion
+from finetune_sandbox.controllers.replicaset import ReplicaSetController
 from finetune_sandbox.controllers.scheduler import Scheduler
+from finetune_sandbox.controllers.statefulset import StatefulSetController
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     NamespaceDefaults,
@@ -17,6 +22,11 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     GarbageCollector,
     JobController,
     JobExpiry,
+    DeploymentController,
+    ReplicaSetController,
+    StatefulSetController,
+    ClaimController,
+    EndpointsController,
 )
 WITH_NODES: tuple[type[Controller], ...] = (Scheduler, TaintEviction)
 

@@ -1,4 +1,4 @@
-"""What every namespace gets, and how one ends: its default ServiceAccount, the root CA, and the removal of its contents."""
+"""What every namespace gets (a default ServiceAccount, the root CA), and how one ends: emptied, then let go."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class NamespaceDefaults(Controller):
         self.namespaces = self.informers[NAMESPACES]
         self.accounts, self.config_maps = self.informers[SERVICE_ACCOUNTS], self.informers[CONFIG_MAPS]
         self.namespaces.on_change(lambda namespace, _old: self.queue.add((namespace["metadata"]["name"], "")))
-        for informer, name in ((self.accounts, "default"), (self.config_maps, ROOT_CA)):
-            informer.on_delete(lambda obj, name=name: self._restore(obj, name))
+        self.accounts.on_delete(self._restore)
+        self.config_maps.on_delete(self._restore)
 
-    def _restore(self, obj: Object, name: str) -> None:
-        if obj["metadata"]["name"] == name:
+    def _restore(self, obj: Object) -> None:
+        if obj["metadata"]["name"] in ("default", ROOT_CA):
             self.queue.add((obj["metadata"]["namespace"], ""))
 
     async def sync(self, key: Key) -> None:
@@ -109,10 +109,21 @@ class NamespaceDeletion(Controller):
         held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
         facts = [
             ("NamespaceContentRemaining", bool(left), "SomeResourcesRemain", f"Some resources are remaining: {what}"),
-            ("NamespaceFinalizersRemaining", bool(held), "SomeFinalizersRemain", f"Some content in the namespace has finalizers remaining: {held}"),
+            (
+                "NamespaceFinalizersRemaining",
+                bool(held),
+                "SomeFinalizersRemain",
+                f"Some content in the namespace has finalizers remaining: {held}",
+            ),
         ]
         conditions = [
-            {"type": kind, "status": str(value), "reason": reason, "message": text, "lastTransitionTime": text_time(self.now())}
+            {
+                "type": kind,
+                "status": str(value),
+                "reason": reason,
+                "message": text,
+                "lastTransitionTime": text_time(self.now()),
+            }
             for kind, value, reason, text in facts
         ]
         known = {c["type"]: c["message"] for c in (namespace.get("status") or {}).get("conditions") or ()}

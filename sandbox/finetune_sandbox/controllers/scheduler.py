@@ -9,7 +9,17 @@ from finetune_sandbox.client import NODES, PODS, STRATEGIC, ApiError
 from finetune_sandbox.controllers.base import Context, Controller
 from finetune_sandbox.controllers.job_rules import phase
 from finetune_sandbox.controllers.scheduling import Node, choose
-from finetune_sandbox.objects import Key, Object, add_up, condition, is_deleting, key_of, pod_requests, text_time, uid_of
+from finetune_sandbox.objects import (
+    Key,
+    Object,
+    add_up,
+    condition,
+    is_deleting,
+    key_of,
+    pod_requests,
+    text_time,
+    uid_of,
+)
 
 SCHEDULER = "default-scheduler"
 

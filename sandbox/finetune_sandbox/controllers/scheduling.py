@@ -71,7 +71,9 @@ def objections(pod: Object, node: Node) -> list[str]:
         return ["node(s) didn't match Pod's node affinity/selector"]
     if node.pods + 1 > node.free("pods"):
         return ["Too many pods"]
-    return [f"Insufficient {name}" for name, amount in pod_requests(spec).items() if amount and amount > node.free(name)]
+    return [
+        f"Insufficient {name}" for name, amount in pod_requests(spec).items() if amount and amount > node.free(name)
+    ]
 
 
 def selects(spec: Object, node: Object) -> bool:
@@ -79,7 +81,9 @@ def selects(spec: Object, node: Object) -> bool:
     labels = node["metadata"].get("labels") or {}
     if any(labels.get(name) != value for name, value in (spec.get("nodeSelector") or {}).items()):
         return False
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
     if not affinity:
         return True
     fields = {"metadata.name": node["metadata"]["name"]}

@@ -54,7 +54,9 @@ class ContainerWorker:
             who = f"container={container.name} pod={'_'.join(self.pod.key[::-1])}({self.pod.uid})"
             message = f"back-off {self._delay:g}s restarting failed {who}"
             container.state = waiting("CrashLoopBackOff", message)
-            self._event("Warning", "BackOff", f"Back-off restarting failed container {container.name} in pod {self.pod.key[1]}")
+            self._event(
+                "Warning", "BackOff", f"Back-off restarting failed container {container.name} in pod {self.pod.key[1]}"
+            )
             self.changed()
             await self.pod.pause(self._delay)
         else:
@@ -130,7 +132,9 @@ class ContainerWorker:
         pod, spec, host = self.pod, self.container.spec, self.host
         image, (uid, gid, groups) = host.images[spec["image"]], user_of(pod.obj, spec)
         context = spec.get("securityContext") or {}
-        variables = await environment(pod.obj, spec, image, {**host.variables, **pod.variables(spec)}, host.fetcher(pod.key[0]))
+        variables = await environment(
+            pod.obj, spec, image, {**host.variables, **pod.variables(spec)}, host.fetcher(pod.key[0])
+        )
         message = pod.message_file(self.container.name)
         message.write_bytes(b"")
         host.own(message, uid, gid)
@@ -192,7 +196,8 @@ class ContainerWorker:
         if probe := spec.get("startupProbe"):
             await probes.watch(probe, self._attempt(probe, process), self._startup)
             if not self.container.started:
-                return self._unhealthy(process)
+                self._unhealthy(process)
+                return
         async with asyncio.TaskGroup() as group:
             if probe := spec.get("readinessProbe"):
                 group.create_task(probes.watch(probe, self._attempt(probe, process), self._readiness))
@@ -211,8 +216,18 @@ class ContainerWorker:
         uid, gid, groups = user_of(self.pod.obj, self.container.spec)
         image = self.host.images[self.container.spec["image"]]
         given = {**self.host.variables, **self.pod.variables(self.container.spec)}
-        variables = await environment(self.pod.obj, self.container.spec, image, given, self.host.fetcher(self.pod.key[0]))
-        what = {"argv": list(command), "env": variables, "uid": uid, "gid": gid, "groups": groups, "cwd": "/", "log": None}
+        variables = await environment(
+            self.pod.obj, self.container.spec, image, given, self.host.fetcher(self.pod.key[0])
+        )
+        what = {
+            "argv": list(command),
+            "env": variables,
+            "uid": uid,
+            "gid": gid,
+            "groups": groups,
+            "cwd": "/",
+            "log": None,
+        }
         try:
             entered = await self.host.runtime.enter(process, what)
         except StartError as error:

@@ -42,7 +42,9 @@ def command_line(container: Object, image: Image, variables: Mapping[str, str]) 
     return argv
 
 
-async def environment(pod: Object, container: Object, image: Image, given: Mapping[str, str], fetch: Fetch) -> dict[str, str]:
+async def environment(
+    pod: Object, container: Object, image: Image, given: Mapping[str, str], fetch: Fetch
+) -> dict[str, str]:
     """The container's variables: image, cluster, `envFrom`, then `env`.
 
     Args:

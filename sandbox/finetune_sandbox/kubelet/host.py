@@ -19,7 +19,7 @@ from finetune_sandbox.kubelet.environment import ConfigError, Fetch
 from finetune_sandbox.kubelet.images import Image
 from finetune_sandbox.kubelet.runtime import Runtime
 from finetune_sandbox.kubelet.volumes import Source
-from finetune_sandbox.objects import Key, Object, is_deleting, key_of, uid_of
+from finetune_sandbox.objects import Object, is_deleting, key_of, uid_of
 
 USER = 65532  # "nonroot", as images of the distroless kind name it
 HOME = "/home/nonroot"
@@ -154,7 +154,8 @@ class Sandboxed:
 
     def deadline(self) -> float | None:
         """Seconds that the pod may run."""
-        return self.obj["spec"].get("activeDeadlineSeconds")
+        limit = self.obj["spec"].get("activeDeadlineSeconds")
+        return None if limit is None else float(limit)
 
     def grace(self) -> float:
         """Seconds between asking containers to end and killing them."""
@@ -181,8 +182,13 @@ def user_of(pod: Object, container: Object) -> tuple[int, int, list[int]]:
     uid = int(own.get("runAsUser", shared.get("runAsUser", USER)))
     gid = int(own.get("runAsGroup", shared.get("runAsGroup", uid)))
     if uid == 0:
-        raise ConfigError("securityContext.runAsUser is 0: containers do not run as root here; choose another user or leave it out")
-    groups = [*(shared.get("supplementalGroups") or ()), *([shared["fsGroup"]] if shared.get("fsGroup") is not None else ())]
+        raise ConfigError(
+            "securityContext.runAsUser is 0: containers do not run as root here; choose another user or leave it out"
+        )
+    groups = [
+        *(shared.get("supplementalGroups") or ()),
+        *([shared["fsGroup"]] if shared.get("fsGroup") is not None else ()),
+    ]
     return uid, gid, [int(group) for group in groups]
 
 

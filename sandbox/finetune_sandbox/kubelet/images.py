@@ -50,7 +50,7 @@ def _image(where: str, entry: Any) -> Image:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: must be a mapping with command, env, cwd")
     if unknown := set(entry) - {"command", "env", "cwd"}:
-        raise ValueError(f"{where}.{sorted(unknown)[0]}: unknown field; known are command, env, cwd")
+        raise ValueError(f"{where}.{min(unknown)}: unknown field; known are command, env, cwd")
     command, env, cwd = entry.get("command") or [], entry.get("env") or {}, entry.get("cwd", "/")
     if not isinstance(command, list) or not all(isinstance(part, str) for part in command):
         raise ValueError(f"{where}.command: must be a list of strings; quote numbers")

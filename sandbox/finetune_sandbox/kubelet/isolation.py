@@ -1,8 +1,8 @@
 """A container's view of this machine: namespaces, a throw-away root, its volumes, and no privileges.
 
-The root is an overlay: this machine's disk below, read-only, and a tmpfs above that vanishes with the container; so
-is what other disks show, or else it is bound read-only. `/proc`, `/dev` and `/dev/shm` are the container's own. What must not be seen (the sandbox's
-data) is covered. Runs inside the shim: standard library only, Linux only.
+The root is an overlay: this machine's disk below, read-only, and a tmpfs above that vanishes with the container; other
+disks are overlaid likewise or bound read-only. `/proc`, `/dev` and `/dev/shm` are the container's own. What must not be
+seen (the sandbox's data) is covered. Runs inside the shim: standard library only, Linux only.
 
 A container specification has: `hostname`, `root` (an empty directory to mount on), `mounts` ([source, target,
 read_only], in order), `hide` (paths), `passable` (directories that need search permission for everyone), `home`,
@@ -19,11 +19,33 @@ from collections.abc import Callable
 from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x04000000, 0x08000000, 0x20000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
+    1,
+    2,
+    4,
+    8,
+    32,
+    4096,
+    16384,
+    1 << 18,
+)
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
 SIGKILL = 9
-VIRTUAL = {"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "mqueue", "debugfs", "tracefs", "securityfs", "bpf", "pstore"}
+VIRTUAL = {
+    "proc",
+    "sysfs",
+    "devtmpfs",
+    "devpts",
+    "cgroup",
+    "cgroup2",
+    "mqueue",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "bpf",
+    "pstore",
+}
 VIRTUAL |= {"autofs", "binfmt_misc", "configfs", "efivarfs", "fusectl", "hugetlbfs", "nsfs", "rpc_pipefs", "squashfs"}
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -123,7 +145,7 @@ def _system(root: str, spec: dict[str, Any]) -> None:
     for name, mode in (("shm", "1777"), ("pts", "0755")):
         os.mkdir(f"{root}/dev/{name}")
         if name == "shm":
-            _mount("shm", f"{root}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")
+            _mount("shm", f"{root}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")  # noqa: S108 - its own
     with contextlib.suppress(OSError):
         _mount("devpts", f"{root}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
         os.symlink("pts/ptmx", f"{root}/dev/ptmx")

@@ -9,8 +9,9 @@ import os
 import platform
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -51,13 +52,17 @@ class Kubelet:
         self._nodes = {name: set(range(gpus)) for name in nodes}  # GPUs that no pod has
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._runtime, self._host = Runtime(), None
+        self._runtime = Runtime()
+        self._host: Host | None = None
         self.recorder = Recorder(client, "kubelet", now)
 
     async def run(self) -> None:
         """Runs pods until cancelled; then ends them all, at once."""
         shutil.rmtree(self._data_dir / "kubelet" / "pods", ignore_errors=True)
-        async with self._runtime, aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0)) as session:
+        async with (
+            self._runtime,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0)) as session,
+        ):
             self._host = Host(
                 self._client,
                 self._runtime,
@@ -119,10 +124,10 @@ class Kubelet:
         self._workers[uid_of(pod)] = worker
         self._spawn(uid_of(pod), self._run(worker))
 
-    def _spawn(self, uid: str, work: object) -> None:
+    def _spawn(self, uid: str, work: Coroutine[Any, Any, None]) -> None:
         if uid in self._tasks:
             return
-        task = asyncio.create_task(work)  # type: ignore[arg-type]
+        task = asyncio.create_task(work)
         self._tasks[uid] = task
         task.add_done_callback(lambda _: self._tasks.pop(uid, None))
 

@@ -114,7 +114,10 @@ class PodWorker:
     def _resume(self) -> bool:
         """Looks at what an earlier kubelet reported: its processes are gone. Says whether the pod may not run again."""
         status = self.pod.obj.get("status") or {}
-        known = {s["name"]: s for s in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]}
+        known = {
+            s["name"]: s
+            for s in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+        }
         lost = False
         for worker in self.workers:
             container, before = worker.container, known.get(worker.container.name)
@@ -132,8 +135,12 @@ class PodWorker:
     async def _set_up(self) -> bool:
         """Sets up the volumes, waiting for what is missing; False when the pod is to end before that."""
         obj, pause = self.pod.obj, 0.5
-        account = await self.host.fetcher(self.pod.key[0])(SERVICE_ACCOUNTS, obj["spec"].get("serviceAccountName") or "default")
-        mounted = obj["spec"].get("automountServiceAccountToken", (account or {}).get("automountServiceAccountToken", True))
+        account = await self.host.fetcher(self.pod.key[0])(
+            SERVICE_ACCOUNTS, obj["spec"].get("serviceAccountName") or "default"
+        )
+        mounted = obj["spec"].get(
+            "automountServiceAccountToken", (account or {}).get("automountServiceAccountToken", True)
+        )
         volumes, self.pod.extra_mounts = with_token(obj, bool(account and mounted))
         maker = Volumes(obj, self.pod.directory / "volumes", self.host.fetcher(self.pod.key[0]), self._token)
         while not self.pod.stopping.is_set():
@@ -172,7 +179,7 @@ class PodWorker:
         """Reports every change; changes that come while one is written are reported together."""
         while True:
             self._changed.clear()
-            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 if not await self._write():
                     return
             await self._changed.wait()
@@ -206,7 +213,7 @@ class PodWorker:
                 if is_deleting(self.pod.obj):
                     await self.confirm_deletion()
                 return
-            except (ApiError, aiohttp.ClientError, asyncio.TimeoutError):
+            except (ApiError, aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
 

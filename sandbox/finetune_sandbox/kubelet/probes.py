@@ -20,7 +20,9 @@ async def check(probe: Object, container: Object, execute: Execute, session: aio
             if action := probe.get("httpGet"):
                 return await _http(action, container, session)
             if action := probe.get("tcpSocket"):
-                _, writer = await asyncio.open_connection(action.get("host") or "127.0.0.1", port_number(action["port"], container))
+                _, writer = await asyncio.open_connection(
+                    action.get("host") or "127.0.0.1", port_number(action["port"], container)
+                )
                 writer.close()
                 return None
             if action := probe.get("exec"):

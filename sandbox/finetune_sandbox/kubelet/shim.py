@@ -18,11 +18,14 @@ import select
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import isolation  # noqa: E402 - a sibling file: the package itself is never imported here
+if TYPE_CHECKING:
+    from finetune_sandbox.kubelet import isolation
+else:
+    import isolation  # a sibling file: the package itself is never imported here
 
 PACKET = 1 << 20
 
@@ -57,10 +60,12 @@ class Shim:
                 self.handle(json.loads(packet))
 
     def send(self, **answer: Any) -> None:
+        """Answers, if anybody still listens."""
         with contextlib.suppress(BrokenPipeError):
             self.control.send(json.dumps(answer).encode())
 
     def handle(self, request: dict[str, Any]) -> None:
+        """Does what one request asks."""
         name = request["id"]
         if "signal" in request:
             if name in self.pids:
@@ -83,18 +88,22 @@ class Shim:
         finally:
             isolation.enter(self.home, isolation.CLONE_NEWPID)
 
-    def become(self, spec: dict[str, Any]) -> NoReturn:
+    @staticmethod
+    def become(spec: dict[str, Any]) -> NoReturn:
+        """Turns this forked process into the container."""
         isolation.build(spec)
         isolation.drop_privileges(spec["uid"], spec["gid"], spec["groups"])
         os.chdir(spec["cwd"])
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - no shell is wanted
 
     def enter(self, request: dict[str, Any]) -> int:
         """Forks a process into the namespaces of a running container, as `kubectl exec` and exec probes do."""
         spec, pid = request["exec"], self.pids.get(request["exec"]["container"])
         if pid is None:
             raise OSError("the container is not running")
-        spaces = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("pid", "mnt", "ipc", "uts")}
+        spaces = {
+            kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("pid", "mnt", "ipc", "uts")
+        }
 
         def join() -> NoReturn:
             for kind in ("ipc", "uts", "mnt"):
@@ -102,7 +111,7 @@ class Shim:
             self.redirect(spec["log"])
             isolation.drop_privileges(spec["uid"], spec["gid"], spec["groups"])
             os.chdir(spec["cwd"])
-            os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+            os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - no shell is wanted
 
         isolation.enter(spaces["pid"], isolation.CLONE_NEWPID)
         try:
@@ -114,6 +123,7 @@ class Shim:
 
     @staticmethod
     def redirect(log: str | None) -> None:
+        """Sends this process' output to a file, or nowhere."""
         null = os.open("/dev/null", os.O_RDWR)
         out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640) if log else null
         os.dup2(null, 0)
@@ -137,8 +147,12 @@ class Shim:
                 os.setsid()
                 isolation.alive = lambda: not select_error(writer)
                 then()
-            except BaseException as error:  # noqa: BLE001 - whatever it was, the parent must hear of it
-                text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+            except BaseException as error:  # whatever it was, the parent must hear of it
+                text = (
+                    f"{error.strerror}: {error.filename}"
+                    if isinstance(error, OSError) and error.filename
+                    else str(error)
+                )
                 os.write(writer, text.encode()[:2000] or b"failed")
             finally:
                 os._exit(127)
@@ -153,6 +167,7 @@ class Shim:
         return pid
 
     def reap(self) -> None:
+        """Reports what has ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

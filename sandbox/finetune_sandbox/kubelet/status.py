@@ -56,7 +56,12 @@ def waiting(reason: str, message: str = "") -> Object:
 
 def terminated(code: int, reason: str, message: str, started: float, ended: float, container_id: str) -> Object:
     """A terminated state."""
-    state: Object = {"exitCode": code, "reason": reason, "startedAt": text_time(started), "finishedAt": text_time(ended)}
+    state: Object = {
+        "exitCode": code,
+        "reason": reason,
+        "startedAt": text_time(started),
+        "finishedAt": text_time(ended),
+    }
     return {"terminated": {**state, "containerID": container_id, **({"message": message} if message else {})}}
 
 
@@ -99,7 +104,11 @@ def pod_status(
     if unready and now_phase != "Succeeded":
         why["message"] = f"containers with unready status: [{' '.join(unready)}]"
     facts: list[tuple[str, bool, Object]] = [
-        ("Initialized", initialized or now_phase == "Succeeded", {} if initialized else {"reason": "ContainersNotInitialized"}),
+        (
+            "Initialized",
+            initialized or now_phase == "Succeeded",
+            {} if initialized else {"reason": "ContainersNotInitialized"},
+        ),
         ("Ready", not unready and not over, why),
         ("ContainersReady", not unready and not over, why),
         ("PodScheduled", True, {}),
@@ -124,7 +133,11 @@ def _condition(pod: Object, kind: str, value: bool, why: Object, now: float) -> 
     text = "True" if value else "False"
     present = condition(pod, kind)
     since = present["lastTransitionTime"] if present and present["status"] == text else text_time(now)
-    explained = {"reason": None, "message": None, **(why if not value else {})}  # None removes what an earlier patch set
+    explained = {
+        "reason": None,
+        "message": None,
+        **(why if not value else {}),
+    }  # None removes what an earlier patch set
     return {"type": kind, "status": text, "lastProbeTime": None, "lastTransitionTime": since, **explained}
 
 

@@ -72,7 +72,9 @@ class Volumes:
         if source := volume.get("downwardAPI"):
             return Source(_write(path, self._downward(source), source.get("defaultMode", 0o644), self._group), True)
         kind = next(iter(set(volume) - {"name"}), "nothing")
-        raise MountError(f'MountVolume.SetUp failed for volume "{name}" : volumes of type {kind} are not supported here')
+        raise MountError(
+            f'MountVolume.SetUp failed for volume "{name}" : volumes of type {kind} are not supported here'
+        )
 
     def _open_directory(self, path: Path) -> Path:
         if not path.exists():
@@ -104,12 +106,16 @@ class Volumes:
         source = part.get("secret") or part.get("configMap") or {}
         return await self._keys(name, resource, source["name"], source)
 
-    async def _keys(self, volume: str, resource: Resource, name: str, source: Object) -> dict[str, tuple[bytes, int | None]]:
+    async def _keys(
+        self, volume: str, resource: Resource, name: str, source: Object
+    ) -> dict[str, tuple[bytes, int | None]]:
         found = await self._fetch(resource, name)
         if found is None:
             if source.get("optional"):
                 return {}
-            raise MountError(f'MountVolume.SetUp failed for volume "{volume}" : {resource.kind.lower()} "{name}" not found')
+            raise MountError(
+                f'MountVolume.SetUp failed for volume "{volume}" : {resource.kind.lower()} "{name}" not found'
+            )
         data = raw_data(resource, found)
         if source.get("items") is None:
             return {key: (value, None) for key, value in data.items()}
@@ -175,7 +181,9 @@ def _host_path(name: str, source: Object) -> Path:
     checks = {"": path.exists, "Directory": path.is_dir, "File": path.is_file, "Socket": path.is_socket}
     checks |= {"DirectoryOrCreate": path.is_dir, "FileOrCreate": path.is_file}
     if not checks.get(kind, path.exists)():
-        raise MountError(f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: {path} is not a {kind or "path"}')
+        raise MountError(
+            f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: {path} is no {kind or "path"}'
+        )
     return path
 
 
