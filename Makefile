@@ -65,6 +65,10 @@ images:  ## build the images; IMAGE_BUILDER, IMAGE_PREFIX, IMAGE_ARGS (--build-a
 	    $$([ $$image = trainer ] || echo --target=$$image) --tag $(IMAGE_PREFIX)finetune-$$image:$(VERSION) .; \
 	done
 
+.PHONY: test-images
+test-images: $(STAMP)  ## run the built images as restricted pods; needs buildah and runc
+	FINETUNE_TEST_IMAGES=1 FINETUNE_IMAGE_PREFIX=$(or $(IMAGE_PREFIX),localhost/) $(BIN)/pytest tests/install/test_images.py $(PYTEST_ARGS)
+
 .PHONY: clean
 clean:  ## remove what was built (not the venv)
 	rm -rf build
