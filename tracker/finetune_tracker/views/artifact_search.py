@@ -131,7 +131,7 @@ def find_memberships(
     )
 
 
-def find_files(owner: Artifact, names: object, first: object, after: object) -> dict[str, Any]:
+def find_files(owner: artifact_view.Artifact, names: object, first: object, after: object) -> dict[str, Any]:
     """One page of an artifact's files."""
     ctx = owner.ctx
     limit, offset = graphql.page(first, after, default=50)
@@ -155,7 +155,7 @@ def blob_link(ctx: Context, entity_id: int, md5: str, name: str) -> str:
     return ctx.link(f"/storage/{entity_id}/{md5}/{quote(name.rsplit('/', 1)[-1], safe='')}", claim)
 
 
-def _file(ctx: Context, entity_id: int, owner: Artifact, row: Any) -> dict[str, Any]:
+def _file(ctx: Context, entity_id: int, owner: artifact_view.Artifact, row: Any) -> dict[str, Any]:
     link = row["ref"] or (blob_link(ctx, entity_id, row["md5"], row["name"]) if row["md5"] else None)
     digest = base64.b64encode(bytes.fromhex(row["md5"])).decode() if row["md5"] else None
     return {

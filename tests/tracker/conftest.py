@@ -1,0 +1,68 @@
+import os
+
+import pytest
+
+from finetune_tracker.testing import running_tracker
+from tests.tracker.client import Client
+
+# Silence becomes a crash after seconds instead of minutes.
+IMPATIENT = {
+    "FINETUNE_TRACKER_RUN_TIMEOUT": "2",
+    "FINETUNE_TRACKER_RUN_GRACE": "0.5",
+    "FINETUNE_TRACKER_AGENT_TIMEOUT": "1.5",
+    "FINETUNE_TRACKER_STOP_INTERVAL": "0.1",
+}
+
+
+@pytest.fixture(scope="session")
+def tracker(tmp_path_factory):
+    with running_tracker(tmp_path_factory.mktemp("tracker")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def impatient_tracker(tmp_path_factory):
+    with running_tracker(tmp_path_factory.mktemp("impatient"), env=IMPATIENT) as server:
+        yield server
+
+
+@pytest.fixture
+def client(tracker, request):
+    found = Client(tracker.base_url, tracker.api_key, project=request.node.name.replace("[", "-").rstrip("]")[:60])
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def impatient(impatient_tracker, request):
+    found = Client(impatient_tracker.base_url, impatient_tracker.api_key, project=request.node.name[:60])
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def _wandb_process(tracker, tmp_path_factory):
+    """This process as a W&B client: one wandb-core for all tests, nothing of it left behind."""
+    import wandb
+
+    before = dict(os.environ)
+    for name in [k for k in os.environ if k.startswith("WANDB")]:
+        del os.environ[name]
+    env = tracker.client_env(tmp_path_factory.mktemp("client"))
+    os.environ.update({k: v for k, v in env.items() if k.startswith("WANDB")})
+    yield wandb
+    wandb.teardown()
+    for name in [k for k in os.environ if k.startswith("WANDB") and k not in before]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture
+def sdk(_wandb_process, request):
+    """The wandb module, pointed at the tracker, with a project of the test's own."""
+    os.environ["WANDB_PROJECT"] = request.node.name[:60]
+    yield _wandb_process
+    if _wandb_process.run is not None:
+        _wandb_process.finish()
+    for name in ("WANDB_PROJECT", "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
+        os.environ.pop(name, None)
