@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from finetune_trainer.contract import TrialConfig
 
 from .material import make_ctc, make_whisper, write_manifest
+from .processes import Trainer, Zygote, running
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,17 @@ def config(bases: dict[str, Path], tones: Path) -> Callable[..., TrialConfig]:
         return TrialConfig.model_validate(document | fields)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Starts trainer processes quickly."""
+    made = Zygote()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def trainer(zygote: Zygote) -> Callable[..., AbstractContextManager[Trainer]]:
+    """Runs a command of the trainer as a process of its own: `with trainer("train", document, folder) as process`."""
+    return functools.partial(running, zygote)

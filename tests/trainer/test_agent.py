@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from finetune_tracker.testing import TrackerProcess, running_tracker
 
-from .processes import trainer, until
+from .processes import Trainer
 
 PROJECT = "speech"
 Sweep = Callable[..., str]
+Start = Callable[..., AbstractContextManager[Trainer]]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def runs_of(tracker: TrackerProcess, sweep_id: str) -> list[Any]:
 
 
 def test_a_sweep_with_a_bad_trial_in_it(
-    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], tmp_path: Path
+    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     sweep_id = sweep({"learning_rate": {"values": [1e-3, 1e30, -1.0, 3e-3]}})
     with trainer("agent", document(sweep_id, artifact="tiny"), tmp_path) as agent:
@@ -105,7 +107,7 @@ def test_a_sweep_with_a_bad_trial_in_it(
 
 
 def test_a_preempted_trial_is_resumed_by_another_agent(
-    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], tmp_path: Path
+    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     sweep_id = sweep({"learning_rate": {"values": [1e-3]}})
     wanted = document(
@@ -135,7 +137,7 @@ def test_a_preempted_trial_is_resumed_by_another_agent(
 
 
 def test_a_stopped_run_ends_and_the_agent_goes_on(
-    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], tmp_path: Path
+    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     sweep_id = sweep({"max_steps": {"values": [1_000_000, 4]}})
     with trainer("agent", document(sweep_id), tmp_path) as agent:
@@ -149,7 +151,7 @@ def test_a_stopped_run_ends_and_the_agent_goes_on(
 
 
 def test_broken_data_takes_no_trial(
-    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], tmp_path: Path
+    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     sweep_id = sweep({"learning_rate": {"values": [1e-3]}})
     broken = document(sweep_id)
@@ -162,7 +164,7 @@ def test_broken_data_takes_no_trial(
 
 
 def test_a_sweep_of_wrong_names_ends_as_bad_configuration(
-    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], tmp_path: Path
+    tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     sweep_id = sweep({"learningrate": {"values": [1, 2, 3, 4, 5, 6]}})
     with trainer("agent", document(sweep_id), tmp_path) as agent:
@@ -173,7 +175,9 @@ def test_a_sweep_of_wrong_names_ends_as_bad_configuration(
 
 
 @pytest.mark.parametrize("key", ["", "wrong" * 8])
-def test_a_refused_key_is_named(document: Callable[..., dict[str, Any]], tmp_path: Path, key: str) -> None:
+def test_a_refused_key_is_named(
+    document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path, key: str
+) -> None:
     with trainer("agent", document("none"), tmp_path, WANDB_API_KEY=key) as agent:
         assert agent.wait() == 2, agent.log
     assert agent.result["failureClass"] == "TrackerUnauthorized"
@@ -182,11 +186,10 @@ def test_a_refused_key_is_named(document: Callable[..., dict[str, Any]], tmp_pat
 
 
 def test_an_unreachable_tracker_ends_the_agent_as_unavailable(
-    document: Callable[..., dict[str, Any]], tmp_path: Path
+    document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     wanted = document("none")
     wanted["tracking"] = wanted["tracking"] | {"baseURL": "http://127.0.0.1:9"}
     with trainer("agent", wanted, tmp_path, WANDB_API_KEY="k" * 40, FINETUNE_TRACKER_PATIENCE="2") as agent:
         assert agent.wait() == 75, agent.log
     assert agent.result["failureClass"] == "TrackerUnavailable"
-    until(lambda: agent.process.poll() is not None, 5)

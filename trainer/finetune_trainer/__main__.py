@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "evaluate":
             command.add_argument("--candidate", help="model to judge against the configuration's model")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=os.environ.get("FINETUNE_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(message)s"
-    )
+    leads = os.environ.get("RANK", "0") == "0"
+    level = os.environ.get("FINETUNE_LOG_LEVEL", "INFO" if leads else "WARNING")
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     control = Control()
     control.handle_signals()
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failure is not error:
             log.exception("The trial ended with an unexpected error.", exc_info=error)
         result, code = failed(failure), failure.exit_code
-    if os.environ.get("RANK", "0") == "0":
+    if leads:
         _report(result)
     return int(code)
 

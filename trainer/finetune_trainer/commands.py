@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -163,5 +164,6 @@ def _start() -> Topology:
 
     transformers_logging.set_verbosity_error()  # generation alone writes two warnings per batch
     transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft asks for an old name
     torch.set_num_threads(threads())
     return join()

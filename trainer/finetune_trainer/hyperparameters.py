@@ -27,6 +27,8 @@ class Hyperparameters(BaseModel):
         label_smoothing: Smoothing of the cross-entropy; sequence-to-sequence models only.
         spec_augment: Share of the time steps that SpecAugment masks (Park et al. 2019); 0 turns it off.
         freeze_encoder: Train the decoder (or the CTC head) alone.
+        freeze_feature_encoder: Leave the convolutions of a CTC model as pretrained, as its paper's recipe does (Baevski
+            et al. 2020); they cost time and memory, and matter only where the sound itself is unlike all pretraining.
         lora_rank: Rank of the low-rank adapters on the attention projections (Hu et al. 2021); 0 trains all weights.
         lora_alpha: Scale of the adapters; the adapter's output is multiplied by alpha / rank.
         max_grad_norm: Gradients are clipped to this norm.
@@ -46,6 +48,7 @@ class Hyperparameters(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     spec_augment: float = Field(default=0.0, ge=0, le=0.5)
     freeze_encoder: bool = False
+    freeze_feature_encoder: bool = True
     lora_rank: int = Field(default=0, ge=0)
     lora_alpha: float = Field(default=32.0, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -101,8 +101,8 @@ class Base:
         if hyperparameters is not None:
             if hyperparameters.freeze_encoder:
                 _freeze_encoder(model, self.family)
-            elif self.family == "ctc" and hasattr(model, "freeze_feature_encoder"):
-                model.freeze_feature_encoder()  # convolutions stay as pretrained, as every CTC recipe has it
+            elif hyperparameters.freeze_feature_encoder and hasattr(model, "freeze_feature_encoder"):
+                model.freeze_feature_encoder()
             if hyperparameters.lora_rank:
                 torch.manual_seed(seed)
                 model = _with_adapters(model, hyperparameters)
