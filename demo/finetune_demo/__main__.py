@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if everything that it claims held; 1 if not, or if something failed. A signal exits with the shell's code.
     """
     arguments = _parser().parse_args(argv)
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     exit_on_signals()
     folder: Path = arguments.dir.resolve()
     try:
@@ -62,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.keep:
                 _keep(console, story)
     except DemoError as error:
-        console.print(f"\n[red]The demo failed:[/red] {escape(str(error))}", highlight=False)
+        console.print(f"\n[red]The demo failed:[/red] {escape(str(error))}")
         if error.log and (text := tail(error.log)):
-            console.print(f"\nThe end of {error.log}:\n{escape(text)}", highlight=False)
+            console.print(f"\nThe end of {error.log}:\n{escape(text)}")
         if error.hint:
-            console.print(escape(error.hint), highlight=False)
+            console.print(escape(error.hint))
         return 1
     return 0 if held else 1
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
     parser.add_argument("--dir", type=Path, default=Path("build/demo"), help="folder of this run (build/demo)")
     parser.add_argument("--cache", type=Path, default=Path("build/cache"), help="kept between runs (build/cache)")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for sweep and training together (900)")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for sweep and training together (600)")
     return parser
 
 
@@ -116,19 +116,19 @@ def _report(console: Console, story: Story, outcome: Outcome) -> bool:
     """Print the results; returns whether every claim held."""
     console.print()
     console.print(outcome.table())
-    console.print(f"\n$ kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}", style="dim", highlight=False)
+    console.print(f"\n$ kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}", style="dim")
     listing = story.kubectl.run("get", "sweepruns,finetunejobs", f"--namespace={NAMESPACE}")
-    console.print(listing, highlight=False, markup=False, soft_wrap=True)
+    console.print(listing, markup=False)
     claims = outcome.claims()
     for text, held in claims:
-        console.print(f"{'[green]✓[/green]' if held else '[red]✗[/red]'} {escape(text)}", highlight=False)
+        console.print(f"{'[green]✓[/green]' if held else '[red]✗[/red]'} {escape(text)}")
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in outcome.seconds.items())
-    console.print(f"\nTimes: {seconds}.", highlight=False)
+    console.print(f"\nTimes: {seconds}.")
     places = (
         f"Where to look next: {story.folder / 'summary.json'}, the applied files in {story.folder / 'manifests'},",
         f"logs in {story.folder / 'logs'}; with KEEP=1 the cluster stays up: kubectl describe, get events, logs.",
     )
-    console.print("\n".join(places), highlight=False, markup=False, soft_wrap=True)
+    console.print("\n".join(places), markup=False)
     return all(held for _, held in claims)
 
 
@@ -140,7 +140,7 @@ def _keep(console: Console, story: Story) -> None:
         f"kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}",
         f"\nThe tracker is {story.tracker_url}; its API key is in {story.key_file}.",
     )
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    console.print("\n".join(lines), markup=False)
     while True:
         story.programs.check()
         time.sleep(1)
@@ -151,16 +151,16 @@ def _explain_state(console: Console, story: Story) -> None:
     for name, resource in story.snapshot.resources().items():
         if settled(resource) and not condition(resource, "Failed"):
             continue
-        console.print(f"\n{name}:", highlight=False)
+        console.print(f"\n{name}:")
         for entry in resource.get("status", {}).get("conditions", []):
             line = f"  {entry['type']}={entry['status']} {entry['reason']}: {entry.get('message', '')}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, markup=False)
     for name, pod in story.snapshot.pods.items():
         if pod.get("status", {}).get("phase") == "Failed":
             text = story.kubectl.run("logs", name, f"--namespace={NAMESPACE}", "--tail=20", check=False)
-            console.print(f"\nThe end of pod/{name}'s log:\n{escape(text)}", highlight=False)
+            console.print(f"\nThe end of pod/{name}'s log:\n{escape(text)}")
     operator = story.folder / "logs" / "finetune-operator.log"
-    console.print(f"\nThe end of {operator}:\n{escape(tail(operator))}", highlight=False, soft_wrap=True)
+    console.print(f"\nThe end of {operator}:\n{escape(tail(operator))}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -25,11 +24,11 @@ from finetune_demo.summary import Outcome, Scores, scores_of
 from finetune_demo.view import View
 
 NAMESPACE = "speech"
-SWEEP = "accent"
-JOB = "accent"
+JOB = "accent-model"
 DEFAULT_JOB = "default"
 SUITE = "known-voices"
 IMAGE = "finetune-trainer:demo"
+_MANIFESTS = resources.files("finetune_demo") / "manifests"
 _POLL_SECONDS = 1.5
 _READY_SECONDS = 60.0
 _PREPARE_SECONDS = 900.0
@@ -77,14 +76,14 @@ class Story:
         with self.view.step("Base model and correction backlog"):
             base, task = self._prepare()
         self.seconds["base"] = time.monotonic() - began
-        with self.view.step("kubectl apply: SweepRun, FinetuneJobs"):
-            self._apply(base, task)
         began = time.monotonic()
-        with self.view.step("Sweep"):
+        with self.view.step("Sweep: eight trials, two at a time"):
+            self._apply(base, task, "namespace.yaml", "sweeprun.yaml", "finetunejob.yaml")
             self._wait(began + self.timeout, lambda: settled(self.snapshot.sweep))
         self.seconds["sweep"] = time.monotonic() - began
         swept = time.monotonic()
-        with self.view.step("Training with the best and with the default hyperparameters"):
+        with self.view.step("Training with the best hyperparameters, and with the default ones to compare"):
+            self._apply(base, task, "default.yaml")
             self._wait(began + self.timeout, lambda: all(settled(job) for job in self.snapshot.jobs.values()))
         self.seconds["finetune"] = time.monotonic() - swept
         return self._outcome()
@@ -138,23 +137,19 @@ class Story:
             raise DemoError(f"making base model and task failed with status {status}", log=program.log)
         return made["base"], made["task"]
 
-    def _apply(self, base: str, task: str) -> None:
+    def _apply(self, base: str, task: str, *names: str) -> None:
+        """Fill in the manifests' placeholders, keep the result to look at, and apply it."""
         values = {"tracker": self.tracker_url, "base": base, "task": task, "seed": str(self.seed)}
-        self._apply_file("namespace.yaml", values)
-        self.kubectl.run(
-            "create", "secret", "generic", "wandb", f"--namespace={NAMESPACE}", f"--from-file=api-key={self.key_file}"
-        )
-        for name in ("sweeprun.yaml", "finetunejob.yaml", "default.yaml"):
-            self._apply_file(name, values)
-
-    def _apply_file(self, name: str, values: Mapping[str, str]) -> None:
-        """Fill in a manifest's placeholders, keep the result to look at, and apply it."""
-        text = Template((resources.files("finetune_demo") / "manifests" / name).read_text()).substitute(values)
-        file = self.folder / "manifests" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-        self.kubectl.run("apply", "-f", str(file))
-        self.view.detail(f"kubectl apply -f {file}")
+        folder = self.folder / "manifests"
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            file = folder / name
+            file.write_text(Template((_MANIFESTS / name).read_text()).substitute(values))
+            self.kubectl.run("apply", "-f", str(file))
+            self.view.detail(f"kubectl apply -f {_short(file)}")
+            if name == "namespace.yaml":
+                key = f"--from-file=api-key={self.key_file}"
+                self.kubectl.run("create", "secret", "generic", "wandb", f"--namespace={NAMESPACE}", key)
 
     def _wait(self, deadline: float, done: Any) -> None:
         """Watch the resources until `done()`.
@@ -211,6 +206,11 @@ _QUIET = {
     "HF_HUB_OFFLINE": "1",
 }
 """Environment of whatever imports transformers: no bars in logs, and nothing to look for on the hub."""
+
+
+def _short(path: Path) -> Path:
+    """The path as seen from here, where that is shorter."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _free_port() -> int:
