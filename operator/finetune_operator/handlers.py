@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -18,6 +19,10 @@ def login(settings: kopf.OperatorSettings, kubeconfig: str | None) -> kopf.Conne
     if kubeconfig:
         os.environ["KUBECONFIG"] = kubeconfig
     in_cluster = None if kubeconfig else kopf.login_with_service_account(settings=settings)
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if in_cluster and host:  # as every Kubernetes client does; kopf alone relies on DNS and port 443
+        server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        in_cluster = dataclasses.replace(in_cluster, server=server)
     connection = in_cluster or kopf.login_with_kubeconfig(settings=settings)
     if connection is None:
         raise kopf.LoginError("no service account and no kubeconfig; name one with --kubeconfig")
