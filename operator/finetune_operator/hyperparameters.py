@@ -18,6 +18,7 @@ NAMES = frozenset(
         "label_smoothing",
         "spec_augment",
         "freeze_encoder",
+        "freeze_feature_encoder",
         "lora_rank",
         "lora_alpha",
         "max_grad_norm",

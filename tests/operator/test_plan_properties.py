@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from finetune_operator import actions as a
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_operator import actions as a
 from tests.operator.support.world import START, World, sweep_run
 
 EVENTS = st.sampled_from(
-    ["reconcile", "crash0", "crash1", "crash2", "time", "schedule", "work", "kill", "preempt", "oom", "down", "up", "delete_job"]
+    [
+        "reconcile",
+        "crash0",
+        "crash1",
+        "crash2",
+        "time",
+        "schedule",
+        "work",
+        "kill",
+        "preempt",
+        "oom",
+        "down",
+        "up",
+        "delete_job",
+    ]
 )
 EDITS = st.sampled_from(["suspend", "resume", "scale1", "scale3", "scale0"])
 
@@ -60,13 +74,15 @@ def run_on(world: World, turns: int = 120) -> None:
     world.tracker_down = False
     for _ in range(turns):
         world.reconcile()
+        if world.holds("Complete") or world.holds("Failed"):
+            return
         world.schedule()
         world.work()
         world.finish_training() if world.kind == "FinetuneJob" else None
         world.pass_time(11)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(EVENTS, max_size=40))
 def test_planning_again_from_the_applied_state_is_empty(events):
     world = World("SweepRun", sweep_run(trials=5, parallelism=2))
@@ -78,7 +94,7 @@ def test_planning_again_from_the_applied_state_is_empty(events):
     assert plan.status is None or plan.status.to_wire() == world.status
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=40), st.integers(1, 3))
 def test_never_more_agents_than_parallelism_nor_more_sweeps_than_one(events, parallelism):
     world = World("SweepRun", sweep_run(trials=5, parallelism=parallelism))
@@ -89,7 +105,7 @@ def test_never_more_agents_than_parallelism_nor_more_sweeps_than_one(events, par
     assert len(world.sweeps) <= 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(EVENTS, max_size=40), st.booleans())
 def test_it_ends_with_all_trials_and_never_counts_more_than_the_cap(events, greedy):
     world = World("SweepRun", sweep_run(trials=6, parallelism=2), greedy=greedy)
@@ -107,22 +123,25 @@ def test_it_ends_with_all_trials_and_never_counts_more_than_the_cap(events, gree
         assert world.status["bestRun"]["value"] <= 0.5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=30))
 def test_finished_never_unfinishes(events):
     world = World("SweepRun", sweep_run(trials=3, parallelism=2))
     run_on(world, 60)
+    world.settle()
     assert world.holds("Complete")
     best, sweeps = world.status["bestRun"], len(world.sweeps)
     for event in events:
         step(world, event)
         world.settle()
         assert world.holds("Complete")
+    world.pass_time(120)
+    world.settle()
     assert live_agents(world) == 0
     assert (world.status["bestRun"], len(world.sweeps)) == (best, sweeps)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=30))
 def test_suspended_means_no_agent(events):
     world = World("SweepRun", sweep_run(trials=20, parallelism=3))
@@ -135,7 +154,7 @@ def test_suspended_means_no_agent(events):
     assert world.holds("Suspended") or world.holds("Complete") or world.holds("Failed")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=30), st.booleans())
 def test_deletion_always_ends(events, down):
     world = World("SweepRun", sweep_run(trials=20, parallelism=3))
@@ -148,16 +167,20 @@ def test_deletion_always_ends(events, down):
     assert not world.finalizer
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(EVENTS | st.sampled_from(["suspend", "resume"]), max_size=40))
 def test_a_finetune_job_ends_once_and_its_plan_is_then_empty(events):
-    world = World("FinetuneJob", {"hyperparameters": {"learning_rate": 1e-4}, "retry": {"limit": 100}, "trainer": sweep_run()["trainer"]})
+    world = World(
+        "FinetuneJob",
+        {"hyperparameters": {"learning_rate": 1e-4}, "retry": {"limit": 100}, "trainer": sweep_run()["trainer"]},
+    )
     for event in events:
         step(world, event)
         world.settle()
         assert live_agents(world) <= 1
     edit(world, suspend=False)
     run_on(world, 80)
+    world.settle()
     assert world.holds("Complete") or world.status["failure"]["class"] == "OutOfMemory"
     jobs = dict(world.jobs)
     for _ in range(3):

@@ -76,7 +76,9 @@ class Tracker:
             name=name,
             entity=self.entity,
             project=self.project,
-            config=json.dumps({key: {"value": value} for key, value in config.items()} | {"_wandb": {"value": {"t": {}}}}),
+            config=json.dumps(
+                {key: {"value": value} for key, value in config.items()} | {"_wandb": {"value": {"t": {}}}}
+            ),
             sweep=sweep,
             state="running",
         )
@@ -92,7 +94,7 @@ class Tracker:
         made = self.query(
             "mutation CreateArtifact($entity: String!, $project: String!, $type: String!, $name: String!, $run: String!, "
             "$digest: String!) { createArtifact(input: {entityName: $entity, projectName: $project, "
-            'artifactTypeName: $type, artifactCollectionName: $name, runName: $run, digest: $digest, '
+            "artifactTypeName: $type, artifactCollectionName: $name, runName: $run, digest: $digest, "
             'digestAlgorithm: MANIFEST_MD5, aliases: [{artifactCollectionName: $name, alias: "latest"}], '
             "enableDigestDeduplication: true}) { artifact { id state } } }",
             entity=self.entity,
@@ -122,9 +124,9 @@ class Tracker:
                 "mutation CommitArtifact($id: ID!) { commitArtifact(input: {artifactID: $id}) { artifact { id } } }",
                 id=made["id"],
             )
-        version = self.query(
-            "query Artifact($id: ID!) { artifact(id: $id) { id versionIndex } }", id=made["id"]
-        )["artifact"]["versionIndex"]
+        version = self.query("query Artifact($id: ID!) { artifact(id: $id) { id versionIndex } }", id=made["id"])[
+            "artifact"
+        ]["versionIndex"]
         return f"{self.entity}/{self.project}/{name}:v{version}"
 
 
@@ -248,9 +250,16 @@ def train(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         tracker.stream(run, {"preempting": True})
         end(143, "Preempted", "SIGTERM", runID=run)
-    wer = float(script.options.get("wer", scores(float(config["hyperparameters"].get("learning_rate", 1e-5)))["eval/wer"]))
+    wer = float(
+        script.options.get("wer", scores(float(config["hyperparameters"].get("learning_rate", 1e-5)))["eval/wer"])
+    )
     artifact = tracker.log_artifact(config.get("artifact") or "model", run)
-    summary = {**scores(1e-4), "test/wer": wer, "eval/wer": wer, "test/relative_improvement": (BASELINE - wer) / BASELINE}
+    summary = {
+        **scores(1e-4),
+        "test/wer": wer,
+        "eval/wer": wer,
+        "test/relative_improvement": (BASELINE - wer) / BASELINE,
+    }
     tracker.stream(run, {"complete": True, "exitcode": 0}, summary)
     passed, _, total = script.options.get("suites", "").partition("/")
     regression = {"passed": int(passed), "total": int(total)} if total else None

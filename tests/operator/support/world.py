@@ -21,6 +21,7 @@ from finetune_trainer.contract import TrialMetrics, TrialResult
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ADDRESS = TrackerAddress("http://tracker", "stt", "team")
+NOTHING = Results()
 UNREACHABLE = Problem("TrackerUnreachable", "the tracker is down")
 TRAINER = {"image": "trainer", "model": {"name": "tiny"}, "dataset": {"uri": "/data"}}
 
@@ -62,7 +63,7 @@ class World:
 
     # -- what the operator does ----------------------------------------------------------------------------------------
 
-    def observe(self, results: Results = Results()) -> Observed[Any]:
+    def observe(self, results: Results = NOTHING) -> Observed[Any]:
         model = SweepRun if self.kind == "SweepRun" else FinetuneJob
         resource = model.model_validate({"spec": self.spec, "status": self.status})
         sweep_id = (self.status.get("sweep") or {}).get("id")
@@ -72,7 +73,10 @@ class World:
             view = replace(view, problem=UNREACHABLE)
         if sweep is not None and sweep_id is not None:
             runs = tuple(sweep.runs.values())
-            view = replace(view, sweep=SweepFacts(sweep_id, sweep.state, "http://t/sweeps/x", runs, self.now + timedelta(seconds=2)))
+            view = replace(
+                view,
+                sweep=SweepFacts(sweep_id, sweep.state, "http://t/sweeps/x", runs, self.now + timedelta(seconds=2)),
+            )
         elif sweep_id and not self.tracker_down:
             view = replace(view, missing=True)
         return Observed(
@@ -91,7 +95,7 @@ class World:
             results=results,
         )
 
-    def plan(self, results: Results = Results()) -> Plan[Any]:
+    def plan(self, results: Results = NOTHING) -> Plan[Any]:
         observed = self.observe(results)
         return plan_sweep.plan(observed) if self.kind == "SweepRun" else plan_finetune.plan(observed)
 
@@ -173,7 +177,11 @@ class World:
     def _create_job(self, manifest: dict[str, Any]) -> None:
         body = {
             **manifest,
-            "metadata": {**manifest["metadata"], "uid": manifest["metadata"]["name"], "creationTimestamp": _stamp(self.now)},
+            "metadata": {
+                **manifest["metadata"],
+                "uid": manifest["metadata"]["name"],
+                "creationTimestamp": _stamp(self.now),
+            },
             "status": {},
         }
         if manifest["metadata"]["name"] not in self.jobs:
@@ -236,7 +244,9 @@ class World:
                 sweep.runs[resumable[0].id] = replace(resumable[0], state="running")
             elif sweep.state == "RUNNING" and (self.greedy or len(sweep.runs) < sweep.cap):
                 run = f"run{len(sweep.runs)}"
-                sweep.runs[run] = RunFacts(run, "running", config={"learning_rate": len(sweep.runs)}, created_at=f"{len(sweep.runs):04}")
+                sweep.runs[run] = RunFacts(
+                    run, "running", config={"learning_rate": len(sweep.runs)}, created_at=f"{len(sweep.runs):04}"
+                )
                 self.busy[pod.name] = run
             else:
                 self.end_pod(pod.name, 0)
@@ -262,7 +272,12 @@ class World:
     def finish_training(self, wer: float = 0.2) -> None:
         for pod in [p for p in self.pods.values() if p.active]:
             metrics = TrialMetrics(
-                wer=wer, cer=0.1, baseline_wer=0.4, baseline_cer=0.2, p_value=0.01, relative_improvement=(0.4 - wer) / 0.4
+                wer=wer,
+                cer=0.1,
+                baseline_wer=0.4,
+                baseline_cer=0.2,
+                p_value=0.01,
+                relative_improvement=(0.4 - wer) / 0.4,
             )
             self.end_pod(pod.name, 0, TrialResult(state="finished", metrics=metrics, artifact="team/stt/x:v0"))
 

@@ -1,0 +1,60 @@
+"""A cluster with the CRDs, a tracker and an operator for the tests of this folder; a namespace for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from finetune_sandbox.testing import Cluster, eventually, start
+from finetune_tracker.testing import TrackerProcess, running_tracker
+
+from tests.operator.support.process import IMAGES, Lab, OperatorProcess, running_operator
+
+CRDS = sorted((Path(__file__).parents[2] / "manifests" / "crds").glob("finetune.dev_*.yaml"))
+QUICK = {
+    "FINETUNE_TRACKER_RUN_TIMEOUT": "4",
+    "FINETUNE_TRACKER_AGENT_TIMEOUT": "4",
+    "FINETUNE_TRACKER_RUN_GRACE": "3",
+}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with start(tmp_path_factory.mktemp("operator-sandbox"), "--nodes", "1", "--gpus", "4", images=IMAGES) as cluster:
+        install_crds(cluster)
+        yield cluster
+
+
+def install_crds(cluster: Cluster) -> None:
+    for path in CRDS:
+        manifest = yaml.safe_load(path.read_text())
+        cluster.api("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", manifest)
+        plural = manifest["spec"]["names"]["plural"]
+        eventually(lambda plural=plural: cluster.find(f"/apis/finetune.dev/v1alpha1/{plural}") is not None)
+
+
+@pytest.fixture(scope="session")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess]:
+    with running_tracker(tmp_path_factory.mktemp("operator-tracker"), env=QUICK) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def operator(
+    cluster: Cluster, tracker: TrackerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    with running_operator(cluster.kubeconfig, tracker.base_url, log) as process:
+        yield process
+        text = log.read_text()
+        assert tracker.api_key not in text
+        assert "Traceback" not in text
+
+
+@pytest.fixture
+def lab(cluster: Cluster, namespace: str, tracker: TrackerProcess, operator: OperatorProcess) -> Lab:
+    lab = Lab(cluster, namespace, tracker)
+    lab.secret()
+    return lab
