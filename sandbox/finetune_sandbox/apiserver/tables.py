@@ -301,12 +301,13 @@ def table(resource: Resource, objects: Sequence[Obj], meta: Mapping[str, Any], i
         headers: A watch sends the columns only once.
     """
     columns, row = _custom(resource) if resource.custom is not None else _BUILTIN.get(resource.plural, _PLAIN)
+    told = {item["name"]: item.get("description") for item in resource.columns}
     described = [
         {
             "name": name,
             "type": kind,
             "format": "name" if name == "Name" and priority == 0 else "",
-            "description": f"{name} of the {resource.kind}",
+            "description": told.get(name) or f"{name} of the {resource.kind}",
             "priority": priority,
         }
         for name, kind, priority in columns

@@ -50,6 +50,8 @@ def decode(resource: Resource, body: Any, options: Options, patch: bool = False)
         raise bad_request(f"{handled}: {error}") from error
     if api_version != resource.api_version:
         unknown += [key for key in body if key not in ("apiVersion", "kind", "metadata")]
+    if resource.custom is not None:
+        unknown.sort()
     _report(resource, unknown, options, handled, body if patch else None)
     if api_version != resource.api_version:
         raise bad_request(
@@ -147,7 +149,7 @@ def check(state: State, resource: Resource, obj: Obj, old: Obj | None) -> list[F
     if old is not None:
         errors += object_meta.validate_update(resource, obj, old)
     if resource.custom is not None:
-        return errors + customs.validate(resource, obj, old, bool(errors))
+        return errors + customs.validate(resource, obj, old, errors)
     return errors + (builtin.validate(resource, obj) if old is None else builtin.validate_update(resource, obj, old))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FieldError, forbidden
 from ..resources import Resource
-from . import apps, core, jobs, pods, quota
+from . import apps, core, crd, jobs, pods, quota
 
 if TYPE_CHECKING:
     from ..state import State
@@ -31,6 +31,8 @@ def default(resource: Resource, obj: Obj) -> None:
         jobs.default_cronjob(obj)
     elif plural in _WORKLOADS:
         apps.default_workload(plural, obj)
+    elif plural == "customresourcedefinitions":
+        crd.default(obj)
     elif (found := core.DEFAULTS.get(plural)) is not None:
         found(obj)
     if plural in _EMPTY_STATUS:
@@ -49,6 +51,8 @@ def prepare(state: State, resource: Resource, obj: Obj) -> None:
         core.prepare_service(state, obj)
     elif plural == "namespaces":
         obj["spec"]["finalizers"] = ["kubernetes"]
+    elif plural == "customresourcedefinitions":
+        crd.prepare(obj)
     elif plural == "replicasets":
         obj.setdefault("status", {"replicas": 0})
     elif plural == "persistentvolumeclaims" and "storageClassName" not in obj["spec"]:
@@ -95,6 +99,8 @@ def validate(resource: Resource, obj: Obj) -> list[FieldError]:
         return jobs.validate_cronjob(obj)
     if plural in _WORKLOADS:
         return apps.validate_workload(plural, obj)
+    if plural == "customresourcedefinitions":
+        return crd.validate(obj)
     found = core.CHECKS.get(plural)
     return found(obj) if found is not None else []
 
@@ -108,6 +114,8 @@ def validate_update(resource: Resource, obj: Obj, old: Obj) -> list[FieldError]:
         return jobs.validate_job_update(obj, old)
     if plural in _WORKLOADS:
         return apps.validate_workload_update(plural, obj, old)
+    if plural == "customresourcedefinitions":
+        return crd.validate(obj, old)
     found = core.UPDATE_CHECKS.get(plural)
     return found(obj, old) if found is not None else validate(resource, obj)
 

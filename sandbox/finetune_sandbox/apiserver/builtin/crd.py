@@ -1,0 +1,233 @@
+"""CustomResourceDefinitions: defaults and checks. What a real server refuses is refused here too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import FieldError, unsupported
+from ..jsonpath import compile_path
+from ..schema.node import Node
+from ..schema.structural import check_schema
+from . import meta
+
+Obj = dict[str, Any]
+
+_COLUMN_TYPES = ["boolean", "date", "integer", "number", "string"]
+_COLUMN_FORMATS = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"]
+_SIMPLE_PATH = re.compile(r"(\.[A-Za-z_][\w-]*|\.\w+|\['[^']+'\])+")
+_HOISTED = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
+_LARGEST_SELECTABLE = 8
+
+
+def default(crd: Obj) -> None:
+    """Fills in the defaults of a CRD."""
+    spec = crd.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    kind = names.get("kind", "")
+    names.setdefault("singular", kind.lower())
+    names.setdefault("listKind", kind + "List")
+    spec.setdefault("conversion", {"strategy": "None"})
+    webhook = (spec["conversion"].get("webhook") or {}).get("clientConfig", {}).get("service")
+    if webhook:
+        webhook.setdefault("port", 443)
+
+
+def prepare(crd: Obj) -> None:
+    """A new CRD has nothing accepted yet, but its storage version counts from the start."""
+    stored = [version["name"] for version in crd["spec"].get("versions") or () if version.get("storage")]
+    crd["status"] = {"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored[:1]}
+
+
+def validate(crd: Obj, old: Obj | None = None) -> list[FieldError]:
+    """Everything wrong with a CRD."""
+    spec = crd["spec"]
+    names, versions = spec.get("names") or {}, spec.get("versions") or []
+    errors: list[FieldError] = []
+    expected = f"{names.get('plural', '')}.{spec.get('group', '')}"
+    if crd["metadata"].get("name") and crd["metadata"]["name"] != expected:
+        errors.append(FieldError("Invalid", "metadata.name", 'must be spec.names.plural+"."+spec.group', crd["metadata"]["name"]))
+    group = spec.get("group", "")
+    if not group:
+        errors.append(FieldError("Required", "spec.group"))
+    else:
+        errors += [FieldError("Invalid", "spec.group", text, group) for text in meta.dns_subdomain(group)]
+        if "." not in group:
+            errors.append(FieldError("Invalid", "spec.group", "should be a domain with at least one dot", group))
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        errors.append(unsupported("spec.scope", spec.get("scope", ""), ["Cluster", "Namespaced"]) if spec.get("scope") else FieldError("Required", "spec.scope"))
+    errors += _names(names)
+    if spec.get("preserveUnknownFields"):
+        text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        errors.append(FieldError("Invalid", "spec.preserveUnknownFields", text, True))
+    errors += _versions(crd, versions)
+    errors += _bodies(versions, _rules_of(old))
+    if old is not None:
+        errors += _changed(spec, old["spec"])
+    return errors
+
+
+def _names(names: Obj) -> list[FieldError]:
+    errors = []
+    for key in ("plural", "singular", "kind", "listKind"):
+        value = names.get(key, "")
+        if not value:
+            errors.append(FieldError("Required", f"spec.names.{key}"))
+            continue
+        text = value.lower() if "ind" in key else value
+        errors += [FieldError("Invalid", f"spec.names.{key}", found, value) for found in meta.dns_1035(text)]
+    for key in ("shortNames", "categories"):
+        for index, value in enumerate(names.get(key) or ()):
+            errors += [FieldError("Invalid", f"spec.names.{key}[{index}]", found, value) for found in meta.dns_1035(value)]
+    if names.get("kind") and names.get("kind") == names.get("listKind"):
+        errors.append(FieldError("Invalid", "spec.names.listKind", "kind and listKind may not be the same", names["listKind"]))
+    return errors
+
+
+def _versions(crd: Obj, versions: list[Obj]) -> list[FieldError]:
+    errors = []
+    seen: set[str] = set()
+    for index, version in enumerate(versions):
+        name = version.get("name", "")
+        errors += [FieldError("Invalid", f"spec.versions[{index}].name", text, name) for text in meta.dns_1035(name)]
+        if name in seen:
+            errors.append(FieldError("Invalid", f"spec.versions[{index}].name", "must contain unique version names", name))
+        seen.add(name)
+    storage = [version["name"] for version in versions if version.get("storage")]
+    if len(storage) != 1:
+        errors.append(FieldError("Invalid", "spec.versions", "must have exactly one version marked as storage version", versions))
+    stored = (crd.get("status") or {}).get("storedVersions") or []
+    if storage and storage[-1] not in stored and len(storage) > 1:
+        errors.append(FieldError("Invalid", "status.storedVersions", f"must have the storage version {storage[-1]}", stored))
+    for index, name in enumerate(stored):
+        if name not in seen:
+            errors.append(FieldError("Invalid", f"status.storedVersions[{index}]", "missing from spec.versions; it was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in this version and removes the version from status.storedVersions", name))
+    return errors
+
+
+def _bodies(versions: list[Obj], known: frozenset[str]) -> list[FieldError]:
+    """Checks what each version says; what all versions say alike is reported once, without naming a version."""
+    errors: list[FieldError] = []
+    shared = {key for key in _HOISTED if len(versions) > 0 and all(version.get(key) == versions[0].get(key) for version in versions)}
+    for index, version in enumerate(versions):
+        base = f"spec.versions[{index}]"
+        at = {key: "spec" if key in shared else base for key in _HOISTED}
+        mine = [key for key in _HOISTED if key not in shared or index == 0]
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if schema is None:
+            errors.append(FieldError("Required", f"{base}.schema.openAPIV3Schema", "schemas are required"))
+        elif "schema" in mine:
+            where = "spec.validation.openAPIV3Schema" if "schema" in shared else f"{base}.schema.openAPIV3Schema"
+            found = check_schema(schema, where, "status" in (version.get("subresources") or {}))
+            errors += found
+            if not any(error.field.endswith((".$ref", ".items", ".type")) for error in found):
+                from ..cel.rules import check_rules
+
+                errors += check_rules(Node(schema), where, known)
+        if "additionalPrinterColumns" in mine:
+            errors += _columns(version.get("additionalPrinterColumns") or [], f"{at['additionalPrinterColumns']}.additionalPrinterColumns")
+        if "subresources" in mine:
+            errors += _scale((version.get("subresources") or {}).get("scale"), f"{at['subresources']}.subresources.scale")
+        if "selectableFields" in mine and schema is not None:
+            errors += _selectable(version.get("selectableFields") or [], Node(schema), f"{at['selectableFields']}.selectableFields")
+    return errors
+
+
+def _rules_of(old: Obj | None) -> frozenset[str]:
+    """The rules a stored CRD already has: they are not refused for their cost or types again."""
+    found: set[str] = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for rule in value.get("x-kubernetes-validations") or () if isinstance(value.get("x-kubernetes-validations"), list) else ():
+                found.add(rule.get("rule", ""))
+            for child in value.values():
+                walk(child)
+        elif isinstance(value, list):
+            for child in value:
+                walk(child)
+
+    walk((old or {}).get("spec"))
+    return frozenset(found)
+
+
+def _columns(columns: list[Obj], at: str) -> list[FieldError]:
+    errors = []
+    for index, column in enumerate(columns):
+        here = f"{at}[{index}]"
+        if not column.get("name"):
+            errors.append(FieldError("Required", f"{here}.name"))
+        kind, form, path = column.get("type", ""), column.get("format", ""), column.get("jsonPath", "")
+        if not kind:
+            errors.append(FieldError("Required", f"{here}.type", "must be one of " + ",".join(_COLUMN_TYPES)))
+        elif kind not in _COLUMN_TYPES:
+            errors.append(FieldError("Invalid", f"{here}.type", "must be one of " + ",".join(_COLUMN_TYPES), kind))
+        if form and form not in _COLUMN_FORMATS:
+            errors.append(FieldError("Invalid", f"{here}.format", "must be one of " + ",".join(_COLUMN_FORMATS), form))
+        if not path:
+            errors.append(FieldError("Required", f"{here}.JSONPath"))
+        elif not path.startswith("."):
+            errors.append(FieldError("Invalid", f"{here}.JSONPath", "must be a simple json path starting with .", path))
+    return errors
+
+
+def _scale(scale: Obj | None, at: str) -> list[FieldError]:
+    if scale is None:
+        return []
+    errors = []
+    for key, under in (("specReplicasPath", ".spec"), ("statusReplicasPath", ".status"), ("labelSelectorPath", "")):
+        path = scale.get(key, "")
+        if not path:
+            if under:
+                errors.append(FieldError("Required", f"{at}.{key}"))
+            continue
+        if not _SIMPLE_PATH.fullmatch(path):
+            errors.append(FieldError("Invalid", f"{at}.{key}", "should be a json path without array notation", path))
+        elif under and not path.startswith(under + "."):
+            errors.append(FieldError("Invalid", f"{at}.{key}", f"should be a json path under {under}", path))
+        elif not under and not path.startswith((".spec.", ".status.")):
+            errors.append(FieldError("Invalid", f"{at}.{key}", "should be a json path under either .spec or .status", path))
+    return errors
+
+
+def _selectable(fields: list[Obj], schema: Node, at: str) -> list[FieldError]:
+    errors = []
+    if len(fields) > _LARGEST_SELECTABLE:
+        errors.append(FieldError("TooMany", at, f"must have at most {_LARGEST_SELECTABLE} items", len(fields)))
+    seen: set[str] = set()
+    for index, item in enumerate(fields):
+        path, here = item.get("jsonPath", ""), f"{at}[{index}].jsonPath"
+        if not path:
+            errors.append(FieldError("Required", here))
+            continue
+        if path in seen:
+            errors.append(FieldError("Duplicate", here, "", path))
+        seen.add(path)
+        try:
+            simple = path.startswith(".") and "[" not in path and bool(compile_path(path))
+        except ValueError:
+            simple = False
+        if not simple:
+            errors.append(FieldError("Invalid", here, "is an invalid path: must be a simple json path", path))
+            continue
+        if path == ".metadata" or path.startswith(".metadata."):
+            errors.append(FieldError("Invalid", here, "must not point to fields in metadata", path))
+            continue
+        node = schema.walk(path.strip(".").split("."))
+        if node is None:
+            errors.append(FieldError("Invalid", here, "is an invalid path: does not refer to a valid field", path))
+        elif node.type not in ("string", "boolean", "integer"):
+            text = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            errors.append(FieldError("Invalid", here, text, path))
+    return errors
+
+
+def _changed(spec: Obj, old: Obj) -> list[FieldError]:
+    """What may not change once the names are accepted."""
+    pairs = (
+        ("spec.group", spec.get("group"), old.get("group")),
+        ("spec.scope", spec.get("scope"), old.get("scope")),
+        ("spec.names.kind", spec["names"].get("kind"), old["names"].get("kind")),
+        ("spec.names.plural", spec["names"].get("plural"), old["names"].get("plural")),
+    )
+    return [FieldError("Invalid", field, "field is immutable", new) for field, new, was in pairs if new != was]

@@ -1,0 +1,273 @@
+"""Checks of the schemas in CRDs: a schema must be structural and its defaults must fit it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import FieldError, unsupported
+from .defaults import apply_defaults
+from .node import Node
+from .prune import prune
+from .validate import regex, validate
+
+Raw = dict[str, Any]
+
+_TYPES = ["array", "boolean", "integer", "number", "object", "string"]
+_JUNCTORS = ("allOf", "anyOf", "oneOf")
+_STRUCTURE = ("type", "default", "title", "description", "example", "nullable", "additionalProperties")
+_EXTENSIONS = (
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-validations",
+)  # fmt: skip
+_UNSUPPORTED = ("definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly", "writeOnly", "xml", "$ref")
+
+
+def check_schema(schema: Raw, at: str, status: bool) -> list[FieldError]:
+    """Everything that makes a schema unfit for a CRD, but for its CEL rules.
+
+    Args:
+        schema: The `openAPIV3Schema` of a version.
+        at: Its path.
+        status: The version has the status subresource.
+    """
+    errors: list[FieldError] = []
+    kind = schema.get("type")
+    if status and kind != "object":
+        text = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
+        errors.append(FieldError("Invalid", f"{at}.type", text, kind or ""))
+    errors += _node(schema, at, root=True)
+    if kind != "object":
+        found = FieldError("Required", f"{at}.type", "must not be empty at the root") if not kind else None
+        errors.append(found or FieldError("Invalid", f"{at}.type", "must be object at the root", kind))
+    metadata = (schema.get("properties") or {}).get("metadata") or {}
+    if set(metadata.get("properties") or ()) - {"name", "generateName"} or "additionalProperties" in metadata:
+        text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        errors.append(FieldError("Forbidden", f"{at}.properties[metadata]", text))
+    if not errors:
+        errors += _defaults(schema, at)
+    return errors
+
+
+def _children(schema: Raw, at: str) -> Iterator[tuple[Raw, str]]:
+    for name, child in (schema.get("properties") or {}).items():
+        yield child, f"{at}.properties[{name}]"
+    if isinstance(schema.get("items"), dict):
+        yield schema["items"], f"{at}.items"
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield schema["additionalProperties"], f"{at}.additionalProperties"
+
+
+def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for key in _UNSUPPORTED:
+        if schema.get(key) not in (None, ""):
+            errors.append(FieldError("Forbidden", f"{at}.{key}", f"{key} is not supported"))
+    if errors:
+        return errors
+    kind = schema.get("type")
+    loose = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
+    if kind is None and not loose and not root:
+        errors.append(FieldError("Required", f"{at}.type", "must not be empty for specified object fields"))
+        return errors if not _known_place(at) else _as_item(errors, at)
+    if kind is not None and kind not in _TYPES:
+        errors.append(unsupported(f"{at}.type", kind, _TYPES))
+    errors += _values(schema, at)
+    errors += _lists(schema, at)
+    errors += _extensions(schema, at, root)
+    for key in _JUNCTORS:
+        for index, alternative in enumerate(schema.get(key) or ()):
+            errors += _junctor(alternative, f"{at}.{key}[{index}]", bool(schema.get("x-kubernetes-int-or-string")))
+    if schema.get("not"):
+        errors += _junctor(schema["not"], f"{at}.not", False)
+    for child, where in _children(schema, at):
+        errors += _node(child, where)
+    return errors
+
+
+def _known_place(at: str) -> bool:
+    return at.endswith((".items", ".additionalProperties"))
+
+
+def _as_item(errors: list[FieldError], at: str) -> list[FieldError]:
+    what = "array items" if at.endswith(".items") else "additionalProperties"
+    return [FieldError("Required", errors[0].field, f"must not be empty for specified {what}")]
+
+
+def _values(schema: Raw, at: str) -> list[FieldError]:
+    errors = []
+    if schema.get("uniqueItems"):
+        errors.append(FieldError("Forbidden", f"{at}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"))
+    if schema.get("properties") and schema.get("additionalProperties") is not None:
+        if schema["additionalProperties"] is False:
+            errors.append(FieldError("Forbidden", f"{at}.additionalProperties", "additionalProperties cannot be set to false"))
+        else:
+            errors.append(FieldError("Forbidden", f"{at}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
+    if schema.get("pattern"):
+        try:
+            regex(schema["pattern"])
+        except Exception as error:  # the class of errors of this C module is not public
+            text = _regex_text(schema["pattern"], error)
+            errors.append(FieldError("Invalid", f"{at}.pattern", text, schema["pattern"]))
+    for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties")):
+        for key in (low, high):
+            if key.endswith(("Length", "Items", "Properties")) and (schema.get(key) or 0) < 0:
+                errors.append(FieldError("Invalid", f"{at}.{key}", "must be greater than or equal to 0", schema[key]))
+    return errors
+
+
+def _regex_text(pattern: str, error: Exception) -> str:
+    for lookaround in ("(?=", "(?!", "(?<=", "(?<!"):
+        if lookaround in pattern:
+            shown = lookaround[:3] if lookaround.startswith("(?<") else lookaround
+            return f"must be a valid regular expression, but isn't: error parsing regexp: invalid or unsupported Perl syntax: `{shown}`"
+    text = error.args[0] if error.args else error
+    return f"must be a valid regular expression, but isn't: error parsing regexp: {text.decode() if isinstance(text, bytes) else text}"
+
+
+def _lists(schema: Raw, at: str) -> list[FieldError]:
+    errors = []
+    kind, items = schema.get("type"), schema.get("items")
+    list_type, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys") or []
+    if kind == "array" and items is None:
+        errors.append(FieldError("Required", f"{at}.items", "must be specified"))
+    if isinstance(items, list):
+        errors.append(FieldError("Forbidden", f"{at}.items", "items must be a schema object and not an array"))
+    if list_type is None:
+        if keys:
+            text = "must be map if x-kubernetes-list-map-keys is non-empty"
+            errors.append(FieldError("Required", f"{at}.x-kubernetes-list-type", text))
+        return errors
+    if kind != "array":
+        text = "must be array if x-kubernetes-list-type is specified"
+        errors.append(FieldError("Required" if not kind else "Invalid", f"{at}.type", text, kind or ""))
+    if list_type not in ("atomic", "set", "map"):
+        errors.append(unsupported(f"{at}.x-kubernetes-list-type", list_type, ["atomic", "map", "set"]))
+    items = items if isinstance(items, dict) else {}
+    if list_type != "map" and keys:
+        errors.append(FieldError("Forbidden", f"{at}.x-kubernetes-list-map-keys", "must be unset unless x-kubernetes-list-type is map"))
+    if list_type == "map":
+        errors += _keyed(items, keys, at)
+    if list_type == "set" and items:
+        if items.get("nullable"):
+            errors.append(FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set"))
+        if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
+            text = "must be atomic as item of a list with x-kubernetes-list-type=set"
+            errors.append(FieldError("Invalid", f"{at}.items.x-kubernetes-map-type", text, items.get("x-kubernetes-map-type")))
+        if items.get("type") == "array" and items.get("x-kubernetes-list-type") not in (None, "atomic"):
+            text = "must be atomic as item of a list with x-kubernetes-list-type=set"
+            errors.append(FieldError("Invalid", f"{at}.items.x-kubernetes-list-type", text, items.get("x-kubernetes-list-type")))
+    return errors
+
+
+def _keyed(items: Raw, keys: list[str], at: str) -> list[FieldError]:
+    errors = []
+    if not keys:
+        text = "must not be empty if x-kubernetes-list-type is map"
+        return [FieldError("Required", f"{at}.x-kubernetes-list-map-keys", text)]
+    if items.get("type") != "object":
+        text = "must be object if parent array's x-kubernetes-list-type is map"
+        return [FieldError("Invalid", f"{at}.items.type", text, items.get("type"))]
+    if items.get("nullable"):
+        errors.append(FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is map"))
+    properties, required = items.get("properties") or {}, items.get("required") or ()
+    for index, key in enumerate(keys):
+        child = properties.get(key)
+        if child is None:
+            text = "entries must all be names of item properties"
+            errors.append(FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys[{index}]", text, key))
+            continue
+        if child.get("type") in ("array", "object"):
+            errors.append(FieldError("Invalid", f"{at}.items.properties[{key}].type", "must be a scalar type if parent array's x-kubernetes-list-type is map", child["type"]))
+        if key not in required and "default" not in child:
+            text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+            errors.append(FieldError("Required", f"{at}.items.properties[{key}].default", text))
+        if child.get("nullable"):
+            text = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable"
+            errors.append(FieldError("Forbidden", f"{at}.items.properties[{key}].nullable", text))
+        if key in keys[:index]:
+            errors.append(FieldError("Duplicate", f"{at}.x-kubernetes-list-map-keys[{index}]", "", key))
+    return errors
+
+
+def _extensions(schema: Raw, at: str, root: bool) -> list[FieldError]:
+    errors = []
+    kind, map_type = schema.get("type"), schema.get("x-kubernetes-map-type")
+    if map_type is not None:
+        if kind != "object":
+            text = "must be object if x-kubernetes-map-type is specified"
+            errors.append(FieldError("Required" if not kind else "Invalid", f"{at}.type", text, kind or ""))
+        if map_type not in ("atomic", "granular"):
+            errors.append(unsupported(f"{at}.x-kubernetes-map-type", map_type, ["atomic", "granular"]))
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        text = "must be true or undefined"
+        errors.append(FieldError("Invalid", f"{at}.x-kubernetes-preserve-unknown-fields", text, False))
+    if schema.get("x-kubernetes-embedded-resource"):
+        if root:
+            errors.append(FieldError("Forbidden", f"{at}.x-kubernetes-embedded-resource", "must be false at the root"))
+        if kind != "object":
+            text = "must be object if x-kubernetes-embedded-resource is true"
+            errors.append(FieldError("Invalid" if kind else "Required", f"{at}.type", text, kind or ""))
+        if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            text = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+            errors.append(FieldError("Required", f"{at}.properties", text))
+    if schema.get("x-kubernetes-int-or-string") and kind is not None:
+        text = "must be empty if x-kubernetes-int-or-string is true"
+        errors.append(FieldError("Invalid", f"{at}.type", text, kind))
+    if root and schema.get("nullable"):
+        errors.append(FieldError("Forbidden", f"{at}.nullable", "nullable cannot be true at the root"))
+    return errors
+
+
+def _junctor(schema: Raw, at: str, int_or_string: bool) -> list[FieldError]:
+    """Inside allOf, anyOf, oneOf and not there are value checks alone."""
+    errors = []
+    for key in _STRUCTURE:
+        value = schema.get(key)
+        if value is None or (key == "nullable" and not value):
+            continue
+        if key == "type" and int_or_string and value in ("integer", "string"):
+            continue
+        shown = "must be undefined to be structural" if key in ("default", "additionalProperties") else "must be false to be structural" if key == "nullable" else "must be empty to be structural"
+        errors.append(FieldError("Forbidden", f"{at}.{key}", shown))
+    for key in _EXTENSIONS:
+        if schema.get(key):
+            shown = "must be empty to be structural" if key.endswith(("validations", "keys")) else "must be false to be structural" if isinstance(schema[key], bool) else "must be undefined to be structural"
+            errors.append(FieldError("Forbidden", f"{at}.{key}", shown))
+    if schema.get("$ref"):
+        errors.append(FieldError("Forbidden", f"{at}.$ref", "$ref is not supported"))
+    for key in _JUNCTORS:
+        for index, alternative in enumerate(schema.get(key) or ()):
+            errors += _junctor(alternative, f"{at}.{key}[{index}]", int_or_string)
+    if schema.get("not"):
+        errors += _junctor(schema["not"], f"{at}.not", int_or_string)
+    for name, child in (schema.get("properties") or {}).items():
+        errors += _junctor(child, f"{at}.properties[{name}]", False)
+    if isinstance(schema.get("items"), dict):
+        errors += _junctor(schema["items"], f"{at}.items", False)
+    return errors
+
+
+def _defaults(schema: Raw, at: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if "default" in schema:
+        errors += _default(schema, f"{at}.default")
+    for child, where in _children(schema, at):
+        errors += _defaults(child, where)
+    return errors
+
+
+def _default(schema: Raw, at: str) -> list[FieldError]:
+    """A default must fit its own schema once it is pruned and defaulted itself."""
+    node, value, unknown = Node(schema), copy.deepcopy(schema["default"]), list[str]()
+    if value is None and not node.nullable:
+        return [FieldError("TypeInvalid", at, f' in body must be of type {node.type}: "null"', "null")]
+    prune(value, node, "", unknown)
+    if unknown:
+        return [FieldError("Invalid", at, "must not have unknown fields", schema["default"])]
+    apply_defaults(value, node)
+    found = validate(value, node, "")
+    return [
+        FieldError(error.kind, at + (f".{error.field}" if error.field not in ("", "<nil>") else ""), error.detail, error.value) for error in found
+    ]
