@@ -9,6 +9,7 @@ less per trial, too: no dataloader workers, no callbacks, no second import.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from .features import Batch, Example, collate
 from .hyperparameters import Hyperparameters
 from .models import Base, plain
 from .schedule import learning_rate_factor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,7 @@ class Training:
         self.model.load_state_dict(state["weights"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.scaler.load_state_dict(state["scaler"])
+        log.info("Training continues at step %d of %d.", step, self.plan.total_steps)
         if self.topology.rank < len(state["random"]):
             restore_random_state(state["random"][self.topology.rank])
         return step
