@@ -137,7 +137,7 @@ def finish(resource: Resource, obj: Obj) -> None:
     """Fills in defaults, in place."""
     if resource.custom is None:
         builtin.default(resource, obj)
-    else:
+    elif obj["kind"] == resource.kind:
         apply_defaults(obj, resource.node)
         if obj.get("status", 0) is None:
             del obj["status"]
