@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -117,20 +116,8 @@ def quantity(text: str | int | float) -> Decimal:
         raise ValueError(f"{raw!r} is not a resource quantity (examples: 500m, 2, 2Gi)") from None
 
 
-def canonical(amount: Decimal, resource: str) -> str:
-    """A quantity as the API server prints it: fractions in milli-units, sizes in the largest exact binary unit."""
-    if amount != amount.to_integral_value():
-        return f"{math.ceil(amount * 1000)}m"
-    whole = int(amount)
-    if "memory" in resource or "storage" in resource:
-        for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
-            if whole and whole % int(_SUFFIXES[suffix]) == 0:
-                return f"{whole // int(_SUFFIXES[suffix])}{suffix}"
-    return str(whole)
-
-
 def pod_requests(spec: Object) -> dict[str, Decimal]:
-    """What a pod asks of a node, per resource: the sum over containers or the largest init container, whichever is more."""
+    """What a pod asks of a node: per resource the sum over its containers, or its largest init container if more."""
 
     def asked(container: Object) -> dict[str, Decimal]:
         resources = container.get("resources") or {}

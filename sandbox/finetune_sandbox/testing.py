@@ -35,7 +35,7 @@ PYTHON = "registry.test/python:3"
 DEFAULT_IMAGES: dict[str, dict[str, Any]] = {SHELL: {"command": ["/bin/sh"]}, PYTHON: {"command": [sys.executable]}}
 
 
-class RequestFailed(AssertionError):
+class RequestFailedError(AssertionError):
     """The server refused a request that a test did not expect to be refused.
 
     Attributes:
@@ -101,7 +101,7 @@ class Cluster:
         """Makes one request.
 
         Raises:
-            RequestFailed: The answer is an error.
+            RequestFailedError: The answer is an error.
         """
         access = self.access
         server = urlsplit(access.url)
@@ -126,14 +126,14 @@ class Cluster:
         except ValueError:
             parsed = text
         if answer.status >= 400:
-            raise RequestFailed(answer.status, parsed)
+            raise RequestFailedError(answer.status, parsed)
         return parsed
 
     def find(self, path: str) -> Any:
         """Reads an object; None when there is none."""
         try:
             return self.api("GET", path)
-        except RequestFailed as error:
+        except RequestFailedError as error:
             if error.code == 404:
                 return None
             raise
@@ -252,7 +252,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     eventually(lambda: cluster.find(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
     yield name
     for pod in cluster.api("GET", f"/api/v1/namespaces/{name}/pods")["items"]:  # nobody waits for their grace periods
-        with contextlib.suppress(RequestFailed):
+        with contextlib.suppress(RequestFailedError):
             options = {"gracePeriodSeconds": 1}
             cluster.api("DELETE", f"/api/v1/namespaces/{name}/pods/{pod['metadata']['name']}", options)
     cluster.api("DELETE", f"/api/v1/namespaces/{name}")

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from finetune_sandbox.testing import SHELL, Cluster, eventually, start
 
 SLEEPERS = 'trap "" TERM; sleep 100000 & setsid sleep 100000 & echo up; wait'

@@ -70,8 +70,7 @@ class JobController(Controller):
         for event in decided.events:
             self.recorder.event(job, *event)
         if decided.status != job.get("status"):
-            changed = {**copy.deepcopy(job), "status": decided.status}
-            self.jobs.observe(await self.client.update(JOBS, changed, "status"))
+            self.jobs.observe(await self.client.update(JOBS, {**job, "status": decided.status}, "status"))
         self._backoff[uid_of(job)] = decided.backoff
         await _all([self._untrack(pod) for pod in decided.release])
         for event in decided.announce:

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from finetune_sandbox.client import ApiClient, Resource
+from finetune_sandbox.client import SERVICE_ACCOUNTS, ApiClient, Resource
+from finetune_sandbox.controllers.namespaces import ROOT_CA
 from finetune_sandbox.events import Recorder
+from finetune_sandbox.informers import Informers
 from finetune_sandbox.kubelet.environment import ConfigError, Fetch
 from finetune_sandbox.kubelet.images import Image
 from finetune_sandbox.kubelet.runtime import Runtime
@@ -36,6 +38,7 @@ class Host:
     """
 
     client: ApiClient
+    informers: Informers
     runtime: Runtime
     recorder: Recorder
     session: aiohttp.ClientSession
@@ -78,6 +81,10 @@ class Host:
         """Reads objects of one namespace."""
 
         async def fetch(resource: Resource, name: str) -> Object | None:
+            if resource == SERVICE_ACCOUNTS or name == ROOT_CA:  # every pod needs them and they hardly ever change
+                known = self.informers[resource].items.get((namespace, name))
+                if known is not None:
+                    return known
             return await self.client.find(resource, namespace if resource.namespaced else "", name)
 
         return fetch

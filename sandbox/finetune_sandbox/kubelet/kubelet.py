@@ -65,6 +65,7 @@ class Kubelet:
         ):
             self._host = Host(
                 self._client,
+                self._informers,
                 self._runtime,
                 self.recorder,
                 session,

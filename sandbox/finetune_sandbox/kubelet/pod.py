@@ -21,6 +21,7 @@ from finetune_sandbox.objects import Object, is_deleting
 log = logging.getLogger(__name__)
 
 FINISHED = ("Succeeded", "Failed")
+SETTLE = 0.03  # seconds from a change to its report, so that what ends at once is reported once
 
 
 class PodWorker:
@@ -63,6 +64,7 @@ class PodWorker:
 
     async def run(self) -> None:
         """Runs the pod to its end, and lets the server remove it if that was asked for."""
+        self._changed.set()
         writer = asyncio.create_task(self._write_statuses())
         life = asyncio.create_task(self._live())
         stop = asyncio.create_task(self.pod.stopping.wait())
@@ -178,11 +180,12 @@ class PodWorker:
     async def _write_statuses(self) -> None:
         """Reports every change; changes that come while one is written are reported together."""
         while True:
+            await self._changed.wait()
+            await asyncio.sleep(SETTLE)
             self._changed.clear()
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 if not await self._write():
                     return
-            await self._changed.wait()
 
     async def _write(self) -> bool:
         """Reports the present status if it is news; False when the pod is gone."""
