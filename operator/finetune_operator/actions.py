@@ -23,9 +23,14 @@ class SetFinalizer:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Creates a child; when it exists, brings `data` of a ConfigMap up to date (Jobs and Services stay as they are)."""
+    """Creates a child; when it exists, brings `data` of a ConfigMap up to date (Jobs and Services stay as they are).
+
+    Attributes:
+        optional: Go on without it when its name belongs to something else.
+    """
 
     manifest: dict[str, Any]
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

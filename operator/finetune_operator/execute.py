@@ -43,14 +43,20 @@ class Executor:
         self._observer = observer
 
     async def run(
-        self, key: Key, body: dict[str, Any], resource: SweepRun | FinetuneJob, actions: tuple[Action, ...]
+        self,
+        key: Key,
+        body: dict[str, Any],
+        resource: SweepRun | FinetuneJob,
+        actions: tuple[Action, ...],
+        results: Results,
     ) -> Results:
         """Carries out actions in order; the first that the tracker refuses ends them, as a problem in the results.
+
+        The answer adds to `results`, what earlier actions of this reconcile have brought.
 
         Raises:
             ClusterError: The API server refused; the whole reconcile is tried again.
         """
-        results = Results()
         for action in actions:
             logger.info("%s", describe(action), extra={"resource": f"{key.kind}/{key.namespace}/{key.name}"})
             match action:
@@ -60,6 +66,9 @@ class Executor:
                     try:
                         await self._apply(key, body, action.manifest)
                     except NameTakenError as error:
+                        if action.optional:
+                            logger.warning("%s", error)
+                            continue
                         return replace(results, problem=Problem("NameTaken", str(error)))
                 case PatchJob():
                     await self._patch_job(key, action)

@@ -209,8 +209,8 @@ class _Planner:
         assert self.status.round is not None
         image = trainer.image or self.observed.defaults.image
         assert image is not None
-        base = names.child_name(identity.name, f"r{self.status.round}")
-        name = names.child_name(identity.name, f"r{self.status.round}-{attempt}")
+        base = names.child_name(identity.name, f"t{self.status.round}")
+        name = names.child_name(identity.name, f"t{self.status.round}-{attempt}")
         document = trial.train_document(
             self.spec, identity, self.observed.tracker.address, self.status.hyperparameters or {}, self.status.round
         )
@@ -399,7 +399,7 @@ class _Planner:
             data["promotion"] = self.status.promotion.state
             if self.status.promotion.version:
                 data["version"] = self.status.promotion.version
-        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data)))
+        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data), optional=True))
 
 
 def _verdict(job: JobFacts, pods: list[PodFacts]) -> tuple[FailureClass, str]:

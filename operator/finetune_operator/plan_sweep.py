@@ -239,6 +239,9 @@ class _Planner:
             self.actions.append(SetSweepState(self.sweep.id, state))
 
     def _advance(self) -> Plan[SweepRunStatus]:
+        made = self.observed.results
+        if made.sweep_id is not None and (self.status.sweep is None or self.status.sweep.id is None):
+            self._update(sweep=SweepStatus(id=made.sweep_id, url=made.sweep_url))
         if self.tracker.missing and self.status.sweep and self.status.sweep.id:
             return self._fail("SweepDeleted", f"Sweep {self.status.sweep.id} no longer exists in the tracker.")
         if exhausted := self._exhausted():
@@ -264,10 +267,6 @@ class _Planner:
         return self._run_agents()
 
     def _create_sweep(self) -> Plan[SweepRunStatus]:
-        made = self.observed.results
-        if made.sweep_id is not None:
-            self._update(sweep=SweepStatus(id=made.sweep_id, url=made.sweep_url))
-            return self._run_agents()
         if not self.observed.finalizer:
             self.actions.append(SetFinalizer(present=True))
         identity = self.observed.identity
@@ -328,8 +327,8 @@ class _Planner:
         assert self.status.round is not None
         assert self.status.sweep is not None
         assert self.status.sweep.id is not None
-        base = names.child_name(identity.name, f"r{self.status.round}")
-        name = names.child_name(identity.name, f"r{self.status.round}-{attempt}")
+        base = names.child_name(identity.name, f"s{self.status.round}")
+        name = names.child_name(identity.name, f"s{self.status.round}-{attempt}")
         image = trainer.image or self.observed.defaults.image
         assert image is not None
         document = trial.agent_document(
@@ -505,7 +504,7 @@ class _Planner:
             **({"artifact": best.artifact} if best.artifact else {}),
             **({"promotion": self.status.promotion.state} if self.status.promotion else {}),
         }
-        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data)))
+        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data), optional=True))
 
 
 def _verdict(job: JobFacts, pods: Sequence[PodFacts]) -> tuple[FailureClass | None, str]:

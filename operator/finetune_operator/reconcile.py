@@ -82,16 +82,16 @@ class Reconciler:
                 return None
             observed = replace(await self._observer.observe(key, body, resource), results=results)
             plan = plan_sweep.plan(observed) if isinstance(resource, SweepRun) else plan_finetune.plan(observed)
+            known, results = results, replace(results, problem=None)
             if plan.actions:
-                results = await self._executor.run(key, body, resource, plan.actions)
-                if results.problem is not None and plan.status is not None and not _same(resource.status, plan.status):
-                    # What the actions were to bring about has not come: say that, rather than what was planned.
-                    continue
+                results = await self._executor.run(key, body, resource, plan.actions, results)
+                if results.problem is not None:
+                    continue  # what was planned has not come about: say that instead
             if plan.status is not None:
                 await self._write(key, body, resource.status, plan.status)
             if not plan.actions and (plan.requeue is None or plan.requeue.total_seconds() > 0):
                 return plan.requeue.total_seconds() if plan.requeue else None
-            if plan.actions and results == Results():
+            if plan.actions and results == known:
                 return plan.requeue.total_seconds() if plan.requeue else None
         return 1.0
 
@@ -134,7 +134,3 @@ def _status(kind: str, body: dict[str, Any]) -> SweepRunStatus | FinetuneJobStat
         return model.model_validate(body.get("status") or {})
     except ValidationError:
         return model()
-
-
-def _same(old: SweepRunStatus | FinetuneJobStatus, new: SweepRunStatus | FinetuneJobStatus) -> bool:
-    return old.to_wire() == new.to_wire()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_sandbox.kubelet.isolation import die_with_parent
-from finetune_sandbox.testing import Cluster, RequestFailed, eventually
+from finetune_sandbox.testing import Cluster, RequestFailedError, eventually
 from finetune_tracker.testing import TrackerProcess
 
 IMAGE = "registry.test/scripted:1"
@@ -166,7 +166,7 @@ class Lab:
     def gone(self, kind: str, name: str) -> bool:
         try:
             self.get(kind, name)
-        except RequestFailed as error:
+        except RequestFailedError as error:
             return error.code == 404
         return False
 

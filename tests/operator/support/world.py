@@ -106,7 +106,7 @@ class World:
         plan = self.plan()
         for _ in range(6):
             plan = self.plan(results)
-            results = Results()
+            known, results = results, replace(results, problem=None)
             for action in plan.actions:
                 if crash_after is not None and effects >= crash_after:
                     return plan
@@ -120,7 +120,7 @@ class World:
                 return plan
             if plan.status is not None:
                 self.status = plan.status.to_wire()
-            if results == Results() and (plan.actions or plan.requeue is None or plan.requeue > timedelta()):
+            if results == known and (plan.actions or plan.requeue is None or plan.requeue > timedelta()):
                 return plan
         return plan
 
@@ -139,7 +139,7 @@ class World:
             case a.SetFinalizer(present):
                 self.finalizer = present
                 self.released = self.released or (self.deleted_at is not None and not present)
-            case a.Apply(manifest) if manifest["kind"] == "Job":
+            case a.Apply(manifest, _) if manifest["kind"] == "Job":
                 self._create_job(manifest)
             case a.PatchJob(name, spec) if name in self.jobs:
                 self._patch_job(name, spec)
