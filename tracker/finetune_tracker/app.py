@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from finetune_tracker import filestream
+from finetune_tracker import filestream, web
 from finetune_tracker.blobs import check_file_name
 from finetune_tracker.errors import BadRequest, NotFound, TooLarge, TrackerError, Unavailable
 from finetune_tracker.graphql import Operation
@@ -59,6 +59,8 @@ def create_app(settings: Settings) -> Starlette:
             route("/storage/{entity:int}/{md5}/{name}", download, "GET"),
             route("/healthz", health, "GET"),
             route("/metrics", metrics, "GET"),
+            web.STATIC,
+            *(route(*page) for page in web.ROUTES),
         ],
         exception_handlers={HTTPException: _http_error},
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from finetune_tracker import auth
 from finetune_tracker.errors import BadRequest, NotFound, TooLarge
@@ -19,11 +21,10 @@ if TYPE_CHECKING:
     from finetune_tracker.auth import Viewer
     from finetune_tracker.service import Service
 
-STATIC = Path(__file__).parent / "static"
 _MAX_BODY = 64 << 10
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
-    "media-src blob:; font-src 'self'; frame-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "media-src blob:; frame-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "content-security-policy": _POLICY,
@@ -33,11 +34,24 @@ _HEADERS = {
 }
 
 
+class _Files(StaticFiles):
+    """The page's files; asked for again each time, and answered with 304 while they are the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_HEADERS)
+        return response
+
+
+_FOLDER = Path(__file__).parent / "static"
+STATIC = Mount("/static", _Files(directory=_FOLDER))
+
+
 async def index(service: Service, request: Request) -> Response:
     """The page itself, for every address that a person may open or a run links to."""
     if "text/html" not in request.headers.get("accept", ""):
         raise NotFound(f"nothing at {request.url.path}")
-    return FileResponse(STATIC / "index.html", headers=_HEADERS, media_type="text/html")
+    return FileResponse(_FOLDER / "index.html", headers=_HEADERS, media_type="text/html")
 
 
 async def log_in(service: Service, request: Request) -> Response:
