@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zlib
 from typing import Any
 
 from .resources import Registry, Resource
-from .schema.definitions import META, OBJECT_META, documented
+from .schema.definitions import META, OBJECT_META, texts
 from .schema.node import REFERENCE
 
 _MEDIA = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
 _PATCHES = ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"]
+_REFERENCES = re.compile(f'"{REFERENCE}([^"]+)"')
 _OPTIONS = ("dryRun", "fieldManager", "fieldValidation")
 
 
@@ -41,8 +44,8 @@ class OpenApi:
         state = self._state(group, version)
         kept = self._documents.get(path)
         if kept is None or kept[0] != state:
-            kept = self._documents[path] = (state, json.dumps(_document(found), separators=(",", ":")).encode())
-        return kept[1]
+            kept = self._documents[path] = (state, zlib.compress(_document(found).encode(), 1))
+        return zlib.decompress(kept[1])
 
     def _state(self, group: str, version: str) -> str:
         found = [resource for resource in self.registry if (resource.group, resource.version) == (group, version)]
@@ -50,24 +53,30 @@ class OpenApi:
         return hashlib.sha256(text.encode()).hexdigest().upper()
 
 
-def _document(resources: list[Resource]) -> dict[str, Any]:
-    known = documented()
-    schemas: dict[str, Any] = {}
+def _document(resources: list[Resource]) -> str:
+    """The document as text: the published schemas go in as they are, without being parsed."""
+    known = texts()
+    schemas: dict[str, str] = {}
     paths: dict[str, Any] = {}
     for resource in resources:
         name = _schema_name(resource)
         if resource.custom is not None:
-            schemas[name] = _custom_schema(resource)
-            wanted = [OBJECT_META]
-        else:
-            wanted = [name]
-        listed = name + "List"
-        schemas[listed] = _list_schema(resource, name)
-        for missing in [*wanted, META + "ListMeta", META + "DeleteOptions", META + "Status"]:
-            _collect(missing, known, schemas)
-        paths |= _paths(resource, name, listed)
+            schemas[name] = _compact(_custom_schema(resource))
+        schemas[name + "List"] = _compact(_list_schema(resource, name))
+        paths |= _paths(resource, name, name + "List")
+    missing = [_schema_name(resource) for resource in resources] + [OBJECT_META, *(META + kind for kind in ("ListMeta", "DeleteOptions", "Status"))]
+    while missing:
+        name = missing.pop()
+        if name not in schemas and name in known:
+            schemas[name] = known[name]
+            missing += _REFERENCES.findall(known[name])
+    listed = ",".join(f"{_compact(name)}:{text}" for name, text in sorted(schemas.items()))
     info = {"title": "Kubernetes", "version": "v1.32.3"}
-    return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+    return f'{{"openapi":"3.0.0","info":{_compact(info)},"paths":{_compact(paths)},"components":{{"schemas":{{{listed}}}}}}}'
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _schema_name(resource: Resource) -> str:
@@ -106,21 +115,6 @@ def _list_schema(resource: Resource, name: str) -> dict[str, Any]:
         },
         "x-kubernetes-group-version-kind": [_gvk(resource, resource.list_kind)],
     }
-
-
-def _collect(name: str, known: dict[str, Any], into: dict[str, Any]) -> None:
-    if name in into or name not in known:
-        return
-    into[name] = known[name]
-    stack = [known[name]]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            if isinstance(target := value.get("$ref"), str):
-                _collect(target.removeprefix(REFERENCE), known, into)
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
 
 
 def _paths(resource: Resource, name: str, listed: str) -> dict[str, Any]:

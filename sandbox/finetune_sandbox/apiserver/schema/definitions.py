@@ -16,20 +16,17 @@ _OPEN = ("JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaP
 _PROSE = ("description", "x-kubernetes-unions")
 
 
-def documented() -> dict[str, Any]:
-    """All definitions with their descriptions; large, so callers keep only what they serve."""
-    data = (resources.files(__package__).parent / "data/definitions.json.gz").read_bytes()  # type: ignore[attr-defined]
-    found: dict[str, Any] = json.loads(gzip.decompress(data))
-    return found
+@cache
+def _lines() -> list[list[str]]:
+    """Name, kinds and schema of each definition, the latter two still as JSON."""
+    data = (resources.files(__package__).parent / "data/definitions.txt.gz").read_bytes()  # type: ignore[attr-defined]
+    return [line.split("\t") for line in gzip.decompress(data).decode().split("\n")]
 
 
 @cache
-def definitions() -> dict[str, Any]:
-    """The definitions without prose: what the server itself reads."""
-    found = {name: _strip(schema) for name, schema in documented().items()}
-    for name in ("ContainerPort", "ServicePort"):  # a key of keyed lists, whose default the published schemas leave out
-        found["io.k8s.api.core.v1." + name]["properties"]["protocol"]["default"] = "TCP"
-    return found
+def texts() -> dict[str, str]:
+    """The schema of each definition as JSON text, with its descriptions."""
+    return {name: text for name, _, text in _lines()}
 
 
 def _strip(schema: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +42,7 @@ def _strip(schema: dict[str, Any]) -> dict[str, Any]:
 @cache
 def definition(name: str) -> Node:
     """The compiled definition of a name such as `io.k8s.api.core.v1.Pod`."""
-    raw = definitions()[name]
+    raw = _strip(json.loads(texts()[name]))
     short = name.rpartition(".")[2]
     if short in _OPEN:
         raw = {"x-kubernetes-preserve-unknown-fields": True}
@@ -58,7 +55,7 @@ def definition(name: str) -> Node:
 def kinds() -> dict[tuple[str, str, str], str]:
     """The name of the definition of each (group, version, kind)."""
     found: dict[tuple[str, str, str], str] = {}
-    for name, schema in definitions().items():
-        for gvk in schema.get("x-kubernetes-group-version-kind", ()):
-            found.setdefault((gvk["group"], gvk["version"], gvk["kind"]), name)
+    for name, listed, _ in _lines():
+        for group, version, kind in json.loads(listed):
+            found.setdefault((group, version, kind), name)
     return found
