@@ -121,10 +121,8 @@ class Cluster:
             connection.request(method, target, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             text = answer.read().decode()
-        try:
-            parsed: Any = json.loads(text)
-        except ValueError:
-            parsed = text
+        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        parsed: Any = json.loads(text) if is_json else text
         if answer.status >= 400:
             raise RequestFailedError(answer.status, parsed)
         return parsed

@@ -1,0 +1,110 @@
+"""What a pod must not be able to do: write outside its volumes, read the sandbox's data, see or reach other processes."""
+
+import os
+from pathlib import Path
+
+import pytest
+from finetune_sandbox.testing import PYTHON, SHELL, eventually
+
+
+def run(cluster, namespace, script, image=SHELL, name="pod", **options):
+    """Runs a script to its end; returns exit code and output."""
+    pod_options = options.pop("pod", {})
+    container = {"name": "main", "image": image, "args": ["-c", script], **options}
+    spec = {"restartPolicy": "Never", "containers": [container], "terminationGracePeriodSeconds": 0, **pod_options}
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    cluster.api("POST", path, {"metadata": {"name": name}, "spec": spec})
+    pod = eventually(
+        lambda: (p := cluster.api("GET", f"{path}/{name}"))["status"].get("phase") in ("Succeeded", "Failed") and p
+    )
+    return pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], cluster.api(
+        "GET", f"{path}/{name}/log"
+    )
+
+
+def test_what_a_pod_writes_outside_its_volumes_never_reaches_the_machine(sandbox, namespace, tmp_path):
+    target = Path(f"/tmp/escaped-{namespace}")
+    script = f"echo x > {target}; cat {target}; echo x > $HOME/note; cat $HOME/note; touch /var/tmp/{namespace} /dev/shm/{namespace}"
+    code, output = run(sandbox, namespace, script)
+    assert (code, output) == (0, "x\nx\n"), "it has a throw-away /tmp, home and /dev/shm"
+    assert not target.exists()
+    assert not Path(f"/var/tmp/{namespace}").exists()
+    assert not Path(f"/dev/shm/{namespace}").exists()
+    assert run(sandbox, namespace, f"cat {target}", name="second")[0] == 1, "nor the next pod"
+
+
+def test_a_pod_cannot_read_keys_kubeconfig_or_other_pods_files(sandbox, namespace):
+    script = f"ls -A {sandbox.data}; cat {sandbox.kubeconfig}; cat {sandbox.data}/pki/*; find {sandbox.data.parent} -type f -exec cat {{}} +; true"
+    _, output = run(sandbox, namespace, script)
+    kept = "PRIVATE KEY", "token", "certificate-authority-data"
+    assert not [word for word in kept if word in output], output
+
+
+def test_a_pod_has_no_privileges(sandbox, namespace):
+    script = """
+    grep -E '^(Uid|Gid|CapEff|CapBnd|NoNewPrivs)' /proc/self/status
+    mount -t tmpfs none /mnt 2>/dev/null && echo mounted
+    mknod /tmp/disk b 254 0 2>/dev/null && echo device
+    chroot / true 2>/dev/null && echo chrooted
+    echo 1 > /proc/sys/kernel/sysrq 2>/dev/null && echo sysctl
+    true
+    """
+    code, output = run(sandbox, namespace, script)
+    fields = {line.split(":")[0]: line.split()[1:] for line in output.splitlines()}
+    assert code == 0
+    assert fields["Uid"] == ["65532"] * 4
+    assert fields["Gid"] == ["65532"] * 4
+    assert int(fields["CapEff"][0], 16) == int(fields["CapBnd"][0], 16) == 0
+    assert fields["NoNewPrivs"] == ["1"]
+    assert not {"mounted", "device", "chrooted", "sysctl"} & set(output.split())
+
+
+def test_a_pod_sees_no_other_process(sandbox, namespace):
+    code, output = run(
+        sandbox, namespace, f"ls -d /proc/[0-9]*; kill -0 {os.getpid()} 2>/dev/null && echo reached; true"
+    )
+    assert code == 0
+    assert "reached" not in output
+    assert len(output.split()) <= 3
+
+
+def test_root_is_refused(sandbox, namespace):
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    spec = {"containers": [{"name": "main", "image": SHELL}], "securityContext": {"runAsUser": 0}}
+    sandbox.api("POST", path, {"metadata": {"name": "root"}, "spec": spec})
+    state = eventually(lambda: sandbox.api("GET", f"{path}/root")["status"]["containerStatuses"][0]["state"]["waiting"])
+    eventually(
+        lambda: sandbox.api("GET", f"{path}/root")["status"]["containerStatuses"][0]["state"]["waiting"].get("message")
+    )
+    state = sandbox.api("GET", f"{path}/root")["status"]["containerStatuses"][0]["state"]["waiting"]
+    assert "runAsUser is 0" in state["message"]
+
+
+def test_user_group_and_read_only_root(sandbox, namespace):
+    context = {"runAsUser": 1234, "runAsGroup": 2345, "readOnlyRootFilesystem": True}
+    volumes, mounts = [{"name": "tmp", "emptyDir": {}}], [{"name": "tmp", "mountPath": "/tmp"}]
+    script = "id -u; id -g; id -G; touch /tmp/x && echo volume; touch /var/tmp/x 2>/dev/null || echo read-only; echo m > /dev/termination-log"
+    code, output = run(
+        sandbox,
+        namespace,
+        script,
+        securityContext=context,
+        volumeMounts=mounts,
+        pod={"volumes": volumes, "securityContext": {"fsGroup": 777}},
+    )
+    assert (code, output.split()) == (0, ["1234", "2345", "2345", "777", "volume", "read-only"])
+
+
+@pytest.mark.parametrize("module", ["multiprocessing.shared_memory", "socket"])
+def test_shared_memory_and_unix_sockets_work(sandbox, namespace, module):
+    scripts = {
+        "multiprocessing.shared_memory": "from multiprocessing import Queue, shared_memory as s; Queue(); b = s.SharedMemory(create=True, size=64); b.close(); b.unlink()",
+        "socket": "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/tmp/s'); s.listen(); c = socket.socket(socket.AF_UNIX); c.connect('/tmp/s')",
+    }
+    code, output = run(sandbox, namespace, scripts[module], image=PYTHON)
+    assert code == 0, output
+
+
+def test_no_mounts_are_left_on_the_machine(sandbox, namespace):
+    run(sandbox, namespace, "true")
+    assert str(sandbox.data) not in Path("/proc/self/mountinfo").read_text()
