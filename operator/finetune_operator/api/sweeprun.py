@@ -76,7 +76,10 @@ class SweepRunSpec(Spec):
                 "trainer.nodes above 1 is for FinetuneJob: a sweep's agents are independent pods",
             ),
             ("self.preset != 'none' || has(self.parameters)", "parameters is required when preset is none"),
-            ("self.stages.all(s, s.trials <= self.trials)", "a stage must not have more trials than the sweep"),
+            (
+                "!has(self.stages) || self.stages.all(s, s.trials <= self.trials)",
+                "a stage must not have more trials than the sweep",
+            ),
         )
     )
 
