@@ -72,7 +72,9 @@ def validate_workload(plural: str, obj: Obj) -> list[FieldError]:
     pod_spec = template.get("spec")
     if pod_spec is None:
         return [*errors, FieldError("Required", "spec.template.spec.containers")]
-    found = pods.validate_spec(pod_spec, "spec.template.spec")
+    claims = [{"name": claim["metadata"]["name"]} for claim in spec.get("volumeClaimTemplates") or ()]
+    mountable = {**pod_spec, "volumes": [*(pod_spec.get("volumes") or ()), *claims]} if claims else pod_spec
+    found = pods.validate_spec(mountable, "spec.template.spec")
     if pod_spec["restartPolicy"] in ("Never", "OnFailure"):
         found.append(unsupported("spec.template.spec.restartPolicy", pod_spec["restartPolicy"], ["Always"]))
     return errors + found
