@@ -1,3 +1,4 @@
+import functools
 import os
 
 import pytest
@@ -58,11 +59,15 @@ def _wandb_process(tracker, tmp_path_factory):
 
 
 @pytest.fixture
-def sdk(_wandb_process, request):
+def sdk(_wandb_process, request, monkeypatch):
     """The wandb module, pointed at the tracker, with a project of the test's own."""
-    os.environ["WANDB_PROJECT"] = request.node.name[:60]
-    yield _wandb_process
-    if _wandb_process.run is not None:
-        _wandb_process.finish()
-    for name in ("WANDB_PROJECT", "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
+    wandb, project = _wandb_process, request.node.name[:60]
+    # The variable is for child processes; in this one the SDK has long since read its environment.
+    monkeypatch.setenv("WANDB_PROJECT", project)
+    for name in ("init", "sweep"):
+        monkeypatch.setattr(wandb, name, functools.partial(getattr(wandb, name), project=project))
+    yield wandb
+    if wandb.run is not None:
+        wandb.finish()
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
         os.environ.pop(name, None)

@@ -65,6 +65,14 @@ def test_a_trial_that_dies_before_its_start_is_failed_and_not_repeated(client):
     }  # fmt: skip
 
 
+def test_a_trial_that_dies_at_once_again_and_again_is_failed(client):
+    sweep = client.sweep(RANDOM | {"run_cap": 2})
+    agent = client.agent(sweep)
+    issued = [agent.next()["run_id"] for _ in range(4)]
+    assert issued[0] == issued[1] == issued[2] != issued[3]
+    assert client.get_sweep(sweep)["runs"][0]["state"] == "failed"
+
+
 def test_pause_resume_stop(client):
     sweep = client.sweep(RANDOM)
     busy, idle = client.agent(sweep), client.agent(sweep)

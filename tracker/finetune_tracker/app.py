@@ -57,6 +57,8 @@ def create_app(settings: Settings) -> Starlette:
             route("/upload/blob/{entity:int}/{md5}", upload_blob, "PUT"),
             route("/upload/part/{upload}/{number:int}", upload_part, "PUT"),
             route("/storage/{entity:int}/{md5}/{name}", download, "GET"),
+            route("/artifacts/{entity}/{md5}", artifact_file, "GET"),
+            route("/artifactsV2/{region}/{entity}/{project}/{collection}/{rest:path}", artifact_file, "GET"),
             route("/healthz", health, "GET"),
             route("/metrics", metrics, "GET"),
             web.STATIC,
@@ -188,6 +190,30 @@ async def run_file(service: Service, request: Request) -> Response:
     if row is None:
         raise NotFound(f"no file {name!r}")
     return await _content(service, row["entity_id"], row["md5"], name.rsplit("/", 1)[-1])
+
+
+async def artifact_file(service: Service, request: Request) -> Response:
+    """A file of an artifact by digest and API key: how the SDK fetches single entries.
+
+    The path ends in `<id of the artifact>/<hex MD5>/<name>`, or is just the MD5 in the first layout.
+    """
+    viewer = await service.viewer(request.headers.get("authorization"))
+    given = request.path_params
+    parts = given.get("rest", given.get("md5", "")).split("/")
+    md5, name = (parts[-2], parts[-1]) if len(parts) > 1 else (parts[0], parts[0])
+    condition = "p.name = ? AND c.name = ? AND" if "project" in given else ""
+    row = await service.database.read(
+        lambda db: db.execute(
+            "SELECT home.entity_id FROM artifact_files f JOIN artifacts a ON a.id = f.artifact_id "
+            "JOIN collections s ON s.id = a.sequence_id JOIN projects home ON home.id = s.project_id "
+            "JOIN memberships m ON m.artifact_id = a.id JOIN collections c ON c.id = m.collection_id "
+            f"JOIN projects p ON p.id = c.project_id WHERE p.entity_id = ? AND {condition} f.md5 = ? LIMIT 1",
+            (viewer.entities.get(given["entity"]), *[given[k] for k in ("project", "collection") if k in given], md5),
+        ).fetchone()
+    )
+    if row is None:
+        raise NotFound("no such artifact file")
+    return await _content(service, row["entity_id"], md5, name)
 
 
 async def health(service: Service, request: Request) -> Response:

@@ -175,13 +175,14 @@ def _object(text: str) -> str | None:
 def _store(db: sqlite3.Connection, row: sqlite3.Row, chunk: Chunk, changes: dict[str, Any]) -> None:
     counter = _COUNTERS[chunk.table]
     known, end = row[counter], chunk.offset + len(chunk.lines)
-    if chunk.offset == 0 and row["restarted"] and known > end:
-        # The same run id started over without resume: what the former attempt logged is replaced.
-        db.execute(f"DELETE FROM {chunk.table} WHERE run_id = ? AND offset >= ?", (row["id"], end))
-        known = 0
-        changes["restarted"] = 0
     if chunk.table == "history":
-        _count_keys(row, chunk, known, changes)
+        fresh = bool(row["restarted"] and chunk.offset and chunk.steps[0] == 0)
+        if fresh:
+            # The same run id started over without resume. The SDK goes on at the offset it was told, but its steps
+            # begin anew: what the former attempt logged is replaced.
+            db.execute("DELETE FROM history WHERE run_id = ? AND offset < ?", (row["id"], chunk.offset))
+            changes |= {"restarted": 0, "history_start": chunk.offset}
+        _count_keys(row, chunk, known, fresh, changes)
         steps = [chunk.offset + i if step is None else step for i, step in enumerate(chunk.steps)]
         db.executemany(
             "INSERT OR REPLACE INTO history (run_id, offset, step, line) VALUES (?, ?, ?, ?)",
@@ -190,7 +191,7 @@ def _store(db: sqlite3.Connection, row: sqlite3.Row, chunk: Chunk, changes: dict
                 for i, (s, line) in enumerate(zip(steps, chunk.lines, strict=True))
             ),
         )
-        changes["last_step"] = max(steps[-1], row["last_step"] if known else -1)
+        changes["last_step"] = steps[-1] if fresh else max(steps[-1], row["last_step"])
     else:
         db.executemany(
             f"INSERT OR REPLACE INTO {chunk.table} (run_id, offset, line) VALUES (?, ?, ?)",
@@ -199,8 +200,8 @@ def _store(db: sqlite3.Connection, row: sqlite3.Row, chunk: Chunk, changes: dict
     changes[counter] = max(end, known)
 
 
-def _count_keys(row: sqlite3.Row, chunk: Chunk, known: int, changes: dict[str, Any]) -> None:
-    counts: dict[str, dict[str, int]] = json.loads(row["history_keys"]) if known else {}
+def _count_keys(row: sqlite3.Row, chunk: Chunk, known: int, fresh: bool, changes: dict[str, Any]) -> None:
+    counts: dict[str, dict[str, int]] = {} if fresh else json.loads(row["history_keys"])
     for keys in chunk.keys[max(0, known - chunk.offset) :]:
         for key, kind in keys.items():
             types = counts.setdefault(key, {})

@@ -32,6 +32,9 @@ class SweepState(enum.StrEnum):
     CANCELED = "CANCELED"
 
 
+# An agent that is issued the same trial this often, without ever seeing it alive, has a trial that dies at once.
+MOST_ISSUES = 3
+
 IN_FLIGHT = frozenset({RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING})
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CRASHED, RunState.KILLED})
 

@@ -41,11 +41,12 @@ CREATE TABLE runs (
     tags TEXT NOT NULL DEFAULT '[]', group_name TEXT, job_type TEXT, commit_hash TEXT, repo TEXT,
     host TEXT, program TEXT,
     user_id INTEGER, sweep_id INTEGER REFERENCES sweeps ON DELETE SET NULL, agent_id INTEGER, params TEXT,
-    prior INTEGER NOT NULL DEFAULT 0, seen INTEGER NOT NULL DEFAULT 0, left_at REAL, started INTEGER NOT NULL DEFAULT 0,
+    prior INTEGER NOT NULL DEFAULT 0, issued INTEGER NOT NULL DEFAULT 1, seen INTEGER NOT NULL DEFAULT 0,
+    left_at REAL, started INTEGER NOT NULL DEFAULT 0,
     restarted INTEGER NOT NULL DEFAULT 0, stopped INTEGER NOT NULL DEFAULT 0, preempting INTEGER NOT NULL DEFAULT 0,
     exitcode INTEGER, history_lines INTEGER NOT NULL DEFAULT 0, events_lines INTEGER NOT NULL DEFAULT 0,
     log_lines INTEGER NOT NULL DEFAULT 0, history_keys TEXT NOT NULL DEFAULT '{}',
-    last_step INTEGER NOT NULL DEFAULT -1,
+    history_start INTEGER NOT NULL DEFAULT 0, last_step INTEGER NOT NULL DEFAULT -1,
     created_at REAL NOT NULL, updated_at REAL NOT NULL, heartbeat_at REAL NOT NULL, UNIQUE (project_id, name));
 CREATE INDEX runs_by_project ON runs (project_id, created_at);
 CREATE INDEX runs_by_sweep ON runs (sweep_id, id);

@@ -22,6 +22,7 @@ from finetune_tracker.errors import NotFound, TrackerError
 from finetune_tracker.history import dump, metric_values
 from finetune_tracker.ids import global_id, random_name, readable_name
 from finetune_tracker.lifecycle import (
+    MOST_ISSUES,
     RunState,
     SweepState,
     Timeouts,
@@ -69,7 +70,8 @@ class Scheduler:
         self._limits = Timeouts(settings.run_timeout, settings.run_grace, settings.agent_timeout)
         self._booted_at = time.time()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._metrics: dict[int, tuple[int, list[float]]] = {}
+        # run -> (offset its history starts at, next offset to read, values of the sweep's metric so far)
+        self._metrics: dict[int, tuple[int, int, list[float]]] = {}
         self._stopping: dict[int, asyncio.Task[None]] = {}
         self._stopped_at: dict[int, float] = {}
 
@@ -148,25 +150,26 @@ class Scheduler:
         if not isinstance(name, str) or (extremes and search.spec.get("method") != "bayes"):
             name = None
         if name is not None:
-            stale = [run for run in search.runs if run["lines"] != self._metrics.get(run["id"], (0, []))[0]]
+            stale = [r for r in search.runs if (r["start"], r["lines"]) != self._metrics.get(r["id"], (0, 0, []))[:2]]
             if stale:
                 await self._database.read(lambda db: self._load(db, stale, name))
         out = []
         for run in search.runs:
-            values = self._metrics.get(run["id"], (0, []))[1] if name is not None else []
+            values = self._metrics.get(run["id"], (0, 0, []))[2] if name is not None else []
             picked = [min(values), max(values)] if extremes and values else values
             out.append(
-                {k: v for k, v in run.items() if k not in ("id", "lines")} | {"history": [{name: v} for v in picked]}
+                {k: v for k, v in run.items() if k not in ("id", "lines", "start")}
+                | {"history": [{name: v} for v in picked]}
             )
         return out
 
     def _load(self, db: sqlite3.Connection, stale: list[dict[str, Any]], metric: str) -> None:
         for run in stale:
-            start, values = self._metrics.get(run["id"], (0, []))
-            if start > run["lines"]:  # the run started over
-                start, values = 0, []
-            end, more = metric_values(db, run["id"], metric, start)
-            self._metrics[run["id"]] = (end, values + more)
+            first, offset, values = self._metrics.get(run["id"], (0, 0, []))
+            if first != run["start"] or offset > run["lines"]:  # the run started over, or was rewound
+                offset, values = 0, []
+            _, more = metric_values(db, run["id"], metric, offset)
+            self._metrics[run["id"]] = (run["start"], run["lines"], values + more)
 
 
 def reap(db: sqlite3.Connection, booted_at: float, now: float, limits: Timeouts) -> None:
@@ -226,6 +229,11 @@ def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float)
     sweep = db.execute("SELECT * FROM sweeps WHERE id = ?", (sweep_id,)).fetchone()
     if sweep is None:
         raise NotFound("this agent's sweep does not exist any more")
+    db.execute(
+        "UPDATE runs SET state = 'failed', updated_at = ? "
+        "WHERE agent_id = ? AND state = 'pending' AND NOT seen AND issued >= ?",
+        (now, agent_id, MOST_ISSUES),
+    )
     decision = _turn(db, sweep, agent_id)
     if decision is Turn.EXIT:
         _finish(db, sweep_id, now)
@@ -239,12 +247,13 @@ def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float)
         run = db.execute(
             "SELECT * FROM runs WHERE agent_id = ? AND state = 'pending' AND seen = 0 ORDER BY id", (agent_id,)
         ).fetchone()
+        db.execute("UPDATE runs SET issued = issued + 1 WHERE id = ?", (run["id"],))
     else:
         run = db.execute(
             "SELECT * FROM runs WHERE sweep_id = ? AND state = 'preempted' ORDER BY id", (sweep_id,)
         ).fetchone()
         db.execute(
-            "UPDATE runs SET state = 'pending', agent_id = ?, seen = 0, left_at = NULL, preempting = 0, "
+            "UPDATE runs SET state = 'pending', agent_id = ?, issued = 1, seen = 0, left_at = NULL, preempting = 0, "
             "exitcode = NULL, stopped = 0, updated_at = ?, heartbeat_at = ? WHERE id = ?",
             (agent_id, now, now, run["id"]),
         )
@@ -287,12 +296,13 @@ def _create_run(
 def _snapshot(db: sqlite3.Connection, sweep_id: int) -> list[dict[str, Any]]:
     """The runs as the engine wants them, with the parameters that were given out: user code may change its config."""
     rows = db.execute(
-        "SELECT id, name, state, coalesce(params, config) AS config, summary, history_lines FROM runs "
+        "SELECT id, name, state, coalesce(params, config) AS config, summary, history_lines, history_start FROM runs "
         "WHERE sweep_id = ? ORDER BY id",
         (sweep_id,),
     )
     return [
-        {"id": r["id"], "lines": r["history_lines"], "name": r["name"], "state": r["state"],
+        {"id": r["id"], "lines": r["history_lines"], "start": r["history_start"],
+         "name": r["name"], "state": r["state"],
          "config": json.loads(r["config"]), "summaryMetrics": json.loads(r["summary"])}
         for r in rows
     ]  # fmt: skip

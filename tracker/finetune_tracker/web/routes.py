@@ -13,7 +13,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from finetune_tracker import auth
-from finetune_tracker.errors import BadRequest, NotFound, TooLarge
+from finetune_tracker.errors import BadRequest, NotFound, TooLarge, Unauthorized
 from finetune_tracker.graphql import Operation
 from finetune_tracker.web import session
 
@@ -78,8 +78,11 @@ async def log_out(service: Service, request: Request) -> Response:
 
 
 async def who(service: Service, request: Request) -> Response:
-    """Who is logged in."""
-    viewer = await _viewer(service, request)
+    """Who is logged in; null is nobody."""
+    try:
+        viewer = await _viewer(service, request)
+    except Unauthorized:
+        return JSONResponse(None)
     entities = [name for name in viewer.entities if name != service.settings.organization]
     return JSONResponse({"user": viewer.name, "entity": viewer.entity, "entities": entities})
 

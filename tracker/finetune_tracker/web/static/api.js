@@ -11,7 +11,11 @@ async function answer(response) {
 
 const JSON_BODY = { "content-type": "application/json" };
 
-export const whoami = async () => answer(await fetch("/session"));
+export async function whoami() {
+  const session = await answer(await fetch("/session"));
+  if (!session) throw new LoggedOut("log in with an API key");
+  return session;
+}
 export const logOut = async () => answer(await fetch("/session", { method: "DELETE" }));
 export const logIn = async (key) =>
   answer(await fetch("/session", { method: "POST", headers: JSON_BODY, body: JSON.stringify({ key }) }));

@@ -5,7 +5,8 @@ import { fill, h } from "../dom.js";
 export default function login(done) {
   const key = h("input", { type: "password", id: "key", name: "key", autocomplete: "current-password", required: true, autofocus: true });
   const problem = h("p", { class: "error", role: "alert" });
-  const form = h("form", { class: "login" },
+  const user = h("input", { type: "text", name: "username", autocomplete: "username", value: "api", hidden: true });
+  const form = h("form", { class: "login" }, user,
     h("h1", {}, "Log in"),
     h("p", {}, "With the API key of this server: the one in the Secret that your resources name, or in the file given to ", h("code", {}, "--api-key-file"), "."),
     h("label", { for: "key" }, "API key"), key, problem, h("button", { type: "submit", class: "primary" }, "Log in"),

@@ -5,7 +5,7 @@ import { path } from "../runs.js";
 import { table } from "../table.js";
 
 const QUERY = `query Projects($entity: String) { entity(name: $entity) { name projects(first: 500) {
-  edges { node { name description createdAt updatedAt runCount totalSweeps } } } } }`;
+  edges { node { name createdAt runCount totalSweeps } } } } }`;
 
 /** All projects of the user's entities, or of one. */
 export default async function projects([entity], signal, session) {
@@ -18,7 +18,7 @@ export default async function projects([entity], signal, session) {
     { title: "Entity", value: (row) => row.entity },
     { title: "Runs", value: (row) => row.runCount, numeric: true },
     { title: "Sweeps", value: (row) => row.totalSweeps, numeric: true },
-    { title: "Changed", value: (row) => time(row.updatedAt)?.getTime() ?? 0, cell: (row) => ago(row.updatedAt) },
+    { title: "Created", value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
   ], { label: "projects", sort: 4, descending: true, filterable: rows.length > 8 });
   shown.update(rows);
   return [h("h1", {}, entity ? `Projects of ${entity}` : "Projects"),
