@@ -17,7 +17,7 @@ KEEPS_STATUS = frozenset({"nodes", "namespaces"})
 """Resources whose status may be set when they are created."""
 
 _WORKLOADS = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
-_EMPTY_STATUS = frozenset({"jobs", "cronjobs", "deployments", "networkpolicies", "poddisruptionbudgets"})
+_EMPTY_STATUS = frozenset({"jobs", "cronjobs", "deployments", "poddisruptionbudgets"})
 
 
 def default(resource: Resource, obj: Obj) -> None:

@@ -38,6 +38,7 @@ _VALUE_TEXT = (
     " '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 _ANNOTATIONS_LIMIT = 256 * 1024
+_STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes", "customresourcecleanup.apiextensions.k8s.io")
 
 NameRule = Callable[[str], list[str]]
 
@@ -132,7 +133,7 @@ def validate(resource: Resource, obj: dict[str, Any]) -> list[FieldError]:
     for index, finalizer in enumerate(meta.get("finalizers") or []):
         where = f"metadata.finalizers[{index}]" if resource.custom is None else "metadata.finalizers"
         errors += [FieldError("Invalid", where, text, finalizer) for text in qualified_name(finalizer)]
-        if "/" not in finalizer and finalizer not in ("orphan", "foregroundDeletion", "kubernetes"):
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(FieldError("Invalid", where, text, finalizer))
     return errors
