@@ -47,7 +47,7 @@ function sweeps(entity, project) {
 }
 
 function artifacts(entity, project, known) {
-  const rows = known.artifactTypes.edges.flatMap(({ node: type }) =>
+  const rows = known.artifactTypes.edges.filter(({ node }) => node.name !== "run_table").flatMap(({ node: type }) =>
     type.artifactCollections.edges.map(({ node }) => ({ ...node, type: type.name })));
   if (!rows.length) return empty("No artifact yet.");
   const shown = table([

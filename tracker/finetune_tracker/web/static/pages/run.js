@@ -49,10 +49,13 @@ export default async function run([entity, project, name], signal) {
     ["console", "Console", () => console_(where, signal)],
     ["files", "Files", () => more(where, signal, (found) => fileTable(found.files.edges.map((edge) => edge.node)))],
     ["artifacts", "Artifacts", () => more(where, signal, (found) => lineage(
-      found.inputArtifacts.edges.map((edge) => edge.node), { label: known.displayName || name }, found.outputArtifacts.edges.map((edge) => edge.node)))],
+      found.inputArtifacts.edges.map((edge) => edge.node), { label: known.displayName || name }, found.outputArtifacts.edges.map((edge) => edge.node).filter(made)))],
     ["system", "System", () => system],
   ], signal)];
 }
+
+// Tables are artifacts too; they are shown with the media.
+const made = (artifact) => artifact.artifactType.name !== "run_table";
 
 function heading(known, entity, project) {
   const gain = (key) => (typeof known.summary[key] === "number" ? known.summary[key] : null);
