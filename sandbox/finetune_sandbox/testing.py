@@ -156,6 +156,11 @@ class Cluster:
         assert not check or result.returncode == 0, f"kubectl {' '.join(args)}: {result.stderr}"
         return result
 
+    def fault(self, *args: str) -> None:
+        """Makes something go wrong: the arguments of `finetune-sandbox fault`."""
+        command = [sys.executable, "-m", "finetune_sandbox", "fault", "--kubeconfig", str(self.kubeconfig), *args]
+        subprocess.run(command, check=True, timeout=60)
+
     def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> None:
         """Applies objects with kubectl."""
         self.kubectl("-n", namespace, "apply", "-f", "-", stdin="---\n".join(json.dumps(obj) + "\n" for obj in objects))

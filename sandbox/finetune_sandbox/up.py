@@ -7,14 +7,14 @@ import contextlib
 import json
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune_sandbox.apiserver import ApiServer
-from finetune_sandbox.client import SERVICE_ACCOUNTS, Access, ApiClient
+from finetune_sandbox.client import CONFIG_MAPS, SERVICE_ACCOUNTS, Access, ApiClient
+from finetune_sandbox.clock import Clock
 from finetune_sandbox.controllers.base import Context
 from finetune_sandbox.controllers.manager import run_controllers
 from finetune_sandbox.informers import Informers
@@ -51,12 +51,14 @@ async def up(options: Options) -> None:
         write_kubeconfig(options.kubeconfig, config)
         async with ApiClient(Access.from_kubeconfig(options.kubeconfig)) as client:
             informers = Informers(client)
-            context = Context(client, informers, time.time, options.data)
+            clock = Clock()
+            informers[CONFIG_MAPS].on_change(clock.observe)
+            context = Context(client, informers, clock, options.data)
             tasks = [asyncio.create_task(run_controllers(context, options.nodes > 0), name="controllers")]
             if options.nodes > 0:
                 names = [f"sandbox-{number}" for number in range(options.nodes)]
                 hidden = [str(path.resolve()) for path in (options.data, options.kubeconfig)]
-                kubelet = Kubelet(client, informers, images, names, options.gpus, options.data, hidden, time.time)
+                kubelet = Kubelet(client, informers, images, names, options.gpus, options.data, hidden, clock.now)
                 tasks.append(asyncio.create_task(kubelet.run(), name="kubelet"))
             stopping = asyncio.create_task(stop.wait())
             try:

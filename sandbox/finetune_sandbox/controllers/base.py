@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from finetune_sandbox.client import ApiClient
+from finetune_sandbox.clock import Clock
 from finetune_sandbox.events import Recorder
 from finetune_sandbox.informers import Informers, WorkQueue, work
 from finetune_sandbox.objects import Key, Object, controller_of, key_of
@@ -19,13 +19,13 @@ class Context:
     """What controllers share.
 
     Attributes:
-        now: The controllers' clock in seconds since the epoch; tests may set it forward.
+        clock: The time; tests may set it forward.
         data_dir: Where volumes and pod files are kept.
     """
 
     client: ApiClient
     informers: Informers
-    now: Callable[[], float]
+    clock: Clock
     data_dir: Path
 
 
@@ -47,10 +47,10 @@ class Controller:
     workers = 4
 
     def __init__(self, context: Context) -> None:
-        self.client, self.informers, self.now = context.client, context.informers, context.now
+        self.client, self.informers, self.now = context.client, context.informers, context.clock.now
         self.context = context
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.recorder = Recorder(context.client, self.name, context.now)
+        self.recorder = Recorder(context.client, self.name, context.clock.now)
 
     async def sync(self, key: Key) -> None:
         """Looks at one object and does what is missing."""

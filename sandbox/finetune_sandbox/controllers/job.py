@@ -36,6 +36,7 @@ class JobController(Controller):
         super().__init__(context)
         self.jobs, self.pods = self.informers[JOBS], self.informers[PODS]
         self._backoff: dict[str, Backoff] = {}
+        context.clock.on_set(self._look_again)
         self._former: dict[Key, set[str]] = {}  # uids of Jobs that are gone or were replaced by another of their name
         self.jobs.on_change(self.enqueue)
         self.jobs.on_delete(self._forget)
@@ -46,6 +47,10 @@ class JobController(Controller):
         self._backoff.pop(uid_of(job), None)
         self._former.setdefault(key_of(job), set()).add(uid_of(job))
         self.enqueue(job)
+
+    def _look_again(self) -> None:
+        for job in self.jobs.items.values():
+            self.enqueue(job)
 
     def _pod_changed(self, pod: Object, _old: Object | None = None) -> None:
         owner = controller_of(pod)
@@ -144,9 +149,9 @@ class JobExpiry(Controller):
         super().__init__(context)
         self.jobs = self.informers[JOBS]
         self.jobs.on_change(self.enqueue)
+        context.clock.on_set(self._look_again)
 
-    def look_again(self) -> None:
-        """Looks at every Job, as after the clock was set."""
+    def _look_again(self) -> None:
         for job in self.jobs.items.values():
             self.enqueue(job)
 

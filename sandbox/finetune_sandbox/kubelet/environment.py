@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -151,4 +152,4 @@ def resource_value(pod: Object, container: Object, reference: Object) -> str:
     kind, _, resource = reference["resource"].partition(".")
     amount = quantity(((owner.get("resources") or {}).get(kind) or {}).get(resource, 0))
     divisor = quantity(reference.get("divisor") or 1) or quantity(1)
-    return str(-int(-amount // divisor))
+    return str(math.ceil(amount / divisor))

@@ -28,7 +28,7 @@ from finetune_sandbox.objects import Key, Object, is_deleting, key_of, text_time
 
 log = logging.getLogger(__name__)
 
-KILL = "sandbox.finetune.dev/signal"  # an annotation whose new value, "NAME COUNTER", sends that signal to the pod
+SIGNAL = "sandbox.finetune.dev/signal"  # an annotation whose new value, "NAME COUNTER", sends that signal to the pod
 
 
 class Kubelet:
@@ -165,8 +165,8 @@ class Kubelet:
                 shutil.rmtree(logs, ignore_errors=True)
 
     def _obey(self, worker: PodWorker, pod: Object, old: Object | None) -> None:
-        wanted = (pod["metadata"].get("annotations") or {}).get(KILL)
-        before = ((old or pod)["metadata"].get("annotations") or {}).get(KILL)
+        wanted = (pod["metadata"].get("annotations") or {}).get(SIGNAL)
+        before = ((old or pod)["metadata"].get("annotations") or {}).get(SIGNAL)
         if wanted and wanted != before and self._host:
             number = signal.Signals[f"SIG{wanted.split()[0].removeprefix('SIG')}"]
             self._host.later(worker.signal(number))

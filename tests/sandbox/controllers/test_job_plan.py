@@ -4,33 +4,55 @@ import copy
 import itertools
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from finetune_sandbox.controllers.job_plan import NO_FAILURES, Backoff, is_finished, plan
 from finetune_sandbox.controllers.job_rules import FAILURE_COUNT, FINALIZER, INDEX, format_indexes, judge, parse_indexes
 from finetune_sandbox.objects import condition, text_time
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NOW = 1_800_000_000.0
 
 
 def a_job(status=None, **spec):
-    spec = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "template": {"spec": {"restartPolicy": "Never"}}, **spec}
+    spec = {
+        "parallelism": 1,
+        "completions": 1,
+        "backoffLimit": 6,
+        "template": {"spec": {"restartPolicy": "Never"}},
+        **spec,
+    }
     spec = {name: value for name, value in spec.items() if value is not None}
-    return {"metadata": {"name": "j", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec, "status": status or {}}
+    return {
+        "metadata": {"name": "j", "namespace": "n", "uid": "u", "generation": 1},
+        "spec": spec,
+        "status": status or {},
+    }
 
 
 _uids = itertools.count()
 
 
-def a_pod(phase="Running", *, index=None, tracked=True, deleting=False, ready=False, code=None, age=100.0, failures=None, conditions=()):
-    annotations = {} if index is None else {INDEX: str(index), **({FAILURE_COUNT: str(failures)} if failures is not None else {})}
+def a_pod(
+    phase="Running",
+    *,
+    index=None,
+    tracked=True,
+    deleting=False,
+    ready=False,
+    code=None,
+    age=100.0,
+    failures=None,
+    conditions=(),
+):
+    annotations = (
+        {} if index is None else {INDEX: str(index), **({FAILURE_COUNT: str(failures)} if failures is not None else {})}
+    )
     meta = {
         "name": f"j-{next(_uids)}",
         "namespace": "n",
         "uid": f"p{next(_uids)}",
         "annotations": annotations,
-        "finalizers": [FINALIZER] if tracked else [],
+        "finalizers": [FINALIZER],
         "creationTimestamp": text_time(NOW - age),
     }
     if deleting:
@@ -118,19 +140,34 @@ def test_counting_takes_two_passes_so_that_a_crash_loses_nothing():
     assert (second.status["failed"], second.status["uncountedTerminatedPods"]) == (1, {})
 
 
+def exits(action, operator, value, container=None):
+    wanted = {"operator": operator, "values": [value], **({"containerName": container} if container else {})}
+    return {"action": action, "onExitCodes": wanted}
+
+
 @pytest.mark.parametrize(
     ("rule", "pod", "action", "counts"),
     [
-        ({"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}, a_pod("Failed", code=42), "FailJob", True),
-        ({"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}, a_pod("Failed", code=1), None, True),
-        ({"action": "Ignore", "onExitCodes": {"operator": "NotIn", "values": [1]}}, a_pod("Failed", code=2), "Ignore", False),
-        ({"action": "Ignore", "onExitCodes": {"operator": "NotIn", "values": [1]}}, a_pod("Succeeded", code=0), None, True),
         (
-            {"action": "Count", "onExitCodes": {"operator": "In", "values": [1], "containerName": "side"}},
-            a_pod("Failed", code=1),
+            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
+            a_pod("Failed", code=42),
+            "FailJob",
+            True,
+        ),
+        (exits("FailJob", "In", 42), a_pod("Failed", code=1), None, True),
+        (
+            {"action": "Ignore", "onExitCodes": {"operator": "NotIn", "values": [1]}},
+            a_pod("Failed", code=2),
+            "Ignore",
+            False,
+        ),
+        (
+            {"action": "Ignore", "onExitCodes": {"operator": "NotIn", "values": [1]}},
+            a_pod("Succeeded", code=0),
             None,
             True,
         ),
+        (exits("Count", "In", 1, container="side"), a_pod("Failed", code=1), None, True),
         (
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             a_pod("Failed", code=137, conditions=[{"type": "DisruptionTarget", "status": "True"}]),
@@ -160,7 +197,13 @@ def test_with_a_failure_policy_a_terminating_pod_is_replaced_only_when_it_has_st
 
 
 def test_an_index_carries_its_failures_to_its_next_pod():
-    spec = {"completionMode": "Indexed", "parallelism": 2, "completions": 2, "backoffLimitPerIndex": 2, "backoffLimit": None}
+    spec = {
+        "completionMode": "Indexed",
+        "parallelism": 2,
+        "completions": 2,
+        "backoffLimitPerIndex": 2,
+        "backoffLimit": None,
+    }
     failed = a_pod("Failed", index=1, code=1, age=50, failures=1)
     decided = plan(a_job(**spec), [a_pod(index=0), failed], NOW)
     assert [(new.completion_index, new.annotations[FAILURE_COUNT]) for new in decided.create] == [(1, "2")]
@@ -240,7 +283,9 @@ class World:
         for _ in range(20):
             before = copy.deepcopy((self.job["status"], self.pods))
             self.step()
-            self.pods = [p for p in self.pods if not ("deletionTimestamp" in p["metadata"] and not p["metadata"]["finalizers"])]
+            self.pods = [
+                p for p in self.pods if not ("deletionTimestamp" in p["metadata"] and not p["metadata"]["finalizers"])
+            ]
             if (self.job["status"], self.pods) == before:
                 return
         raise AssertionError("plans go on for ever")

@@ -201,10 +201,12 @@ base = "/var/run/secrets/kubernetes.io/serviceaccount/"
 host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
 tls = ssl.create_default_context(cafile=base + "ca.crt")
 body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-request = urllib.request.Request(f"https://{host}:{port}/apis/authentication.k8s.io/v1/selfsubjectreviews", json.dumps(body).encode())
+url = f"https://{host}:{port}/apis/authentication.k8s.io/v1/selfsubjectreviews"
+request = urllib.request.Request(url, json.dumps(body).encode())
 request.add_header("Authorization", "Bearer " + open(base + "token").read())
 request.add_header("Content-Type", "application/json")
-print(json.load(urllib.request.urlopen(request, context=tls))["status"]["userInfo"]["username"], open(base + "namespace").read())
+answer = json.load(urllib.request.urlopen(request, context=tls))
+print(answer["status"]["userInfo"]["username"], open(base + "namespace").read())
 """
     pods.start("-c", script, image=PYTHON)
     assert pods.ended()["exitCode"] == 0, pods.log()
