@@ -10,7 +10,8 @@ UPSERT_RUN = """mutation UpsertBucket($name: String, $project: String, $entity: 
   $sweep: String, $displayName: String, $tags: [String!], $state: String, $summaryMetrics: JSONString, $id: String) {
   upsertBucket(input: {id: $id, name: $name, modelName: $project, entityName: $entity, config: $config, sweep: $sweep,
     displayName: $displayName, tags: $tags, state: $state, summaryMetrics: $summaryMetrics}) {
-    bucket { id name displayName state config sweepName historyLineCount project { name entity { name } } } inserted } }"""
+    bucket { id name displayName state config sweepName historyLineCount project { name entity { name } } }
+    inserted } }"""
 UPSERT_SWEEP = """mutation UpsertSweep($id: ID, $config: String, $entityName: String, $projectName: String,
   $state: String, $priorRunsFilters: JSONString, $displayName: String, $description: String) {
   upsertSweep(input: {id: $id, config: $config, entityName: $entityName, projectName: $projectName, state: $state,
@@ -32,7 +33,7 @@ RUNS = """query Runs($entity: String!, $project: String!, $filters: JSONString, 
       pageInfo { endCursor hasNextPage } } } }"""
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """An answer that is not 200."""
 
     def __init__(self, status, text):

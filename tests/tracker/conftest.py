@@ -2,8 +2,8 @@ import functools
 import os
 
 import pytest
-
 from finetune_tracker.testing import running_tracker
+
 from tests.tracker.client import Client
 
 # Silence becomes a crash after seconds instead of minutes.

@@ -1,5 +1,4 @@
 import pytest
-
 from finetune_tracker.lifecycle import (
     RunState,
     SweepState,

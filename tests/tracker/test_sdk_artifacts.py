@@ -1,6 +1,7 @@
 """Artifacts and registries through the unmodified SDK."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_versions_aliases_and_dedup(sdk, tmp_path):
     found = api.artifact(path("m:v0"))
     assert (found.metadata, found.description, found.size, found.state) == ({"wer": 0.5}, "the first", 3, "COMMITTED")
     folder = found.download(root=str(tmp_path / "v0"))
-    assert open(os.path.join(folder, "weights.txt")).read() == "one"
+    assert (tmp_path / "v0" / "weights.txt").read_text() == "one"
     assert found.verify(root=folder) is None
     assert [a.version for a in api.artifacts("model", path("m"))] == ["v1", "v0"]
     assert api.artifact_exists(path("m:v1"))
@@ -62,7 +63,7 @@ def test_lineage(sdk, tmp_path):
         log(sdk, "data", "rows", None, producer)
     with sdk.init() as consumer:
         used = consumer.use_artifact("data:latest")
-        assert open(used.get_entry("weights.txt").download(root=str(tmp_path))).read() == "rows"
+        assert Path(used.get_entry("weights.txt").download(root=str(tmp_path))).read_text() == "rows"
         log(sdk, "model", "weights", None, consumer)
     api = sdk.Api()
     data = api.artifact(path("data:v0"))
@@ -124,7 +125,7 @@ def test_log_model_and_references(sdk, tmp_path):
         reference.add_reference("https://example.invalid/cases.jsonl", checksum=False)
         run.log_artifact(reference).wait()
     with sdk.init() as run:
-        assert open(run.use_model("net:staging"), "rb").read() == weights.read_bytes()
+        assert Path(run.use_model("net:staging")).read_bytes() == weights.read_bytes()
     assert list(sdk.Api().artifact(path("cases:latest")).manifest.entries) == ["cases.jsonl"]
 
 

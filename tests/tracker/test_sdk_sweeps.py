@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import yaml
-
 from finetune_tracker.testing import wait_until
 
 TRIAL = """
@@ -47,17 +46,17 @@ def workshop(tracker, tmp_path):
             )
 
         def start(self, *command):
-            log = open(tmp_path / f"{len(started)}.log", "w")
-            started.append(
-                (subprocess.Popen([sys.executable, *command], env=self.env, cwd=tmp_path, stdout=log, stderr=log), log)
-            )
-            return started[-1][0]
+            with (tmp_path / f"{len(started)}.log").open("w") as log:
+                process = subprocess.Popen(
+                    [sys.executable, *command], env=self.env, cwd=tmp_path, stdout=log, stderr=log
+                )
+            started.append(process)
+            return process
 
     yield Workshop()
-    for process, log in started:
+    for process in started:
         process.kill()
         process.wait()
-        log.close()
 
 
 def sweep_of(sdk, sweep_id):
@@ -66,7 +65,8 @@ def sweep_of(sdk, sweep_id):
 
 @pytest.mark.slow
 def test_two_function_agents_share_a_grid(sdk, workshop):
-    config = {"method": "grid", "metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": {"values": [1, 2, 3, 4]}}}
+    metric = {"name": "loss", "goal": "minimize"}
+    config = {"method": "grid", "metric": metric, "parameters": {"x": {"values": [1, 2, 3, 4]}}}
     sweep_id = sdk.sweep(config)
     agents = [workshop.start("-c", AGENT, sweep_id) for _ in range(2)]
     assert [a.wait(120) for a in agents] == [0, 0]
@@ -99,10 +99,11 @@ def test_the_command_line(sdk, workshop, tmp_path):
     assert sorted(r.config["x"] for r in found.runs) == [1, 2]
     assert found.best_run().config["x"] == 2
 
-    for flag, state in (("--resume", "RUNNING"), ("--pause", "PAUSED"), ("--resume", "RUNNING"), ("--cancel", "CANCELED")):
-        done = workshop.run("-m", "wandb", "sweep", flag, path)
+    endless = sdk.sweep({"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}})
+    for flag, state in {"pause": "PAUSED", "resume": "RUNNING", "stop": "FINISHED"}.items():
+        done = workshop.run("-m", "wandb", "sweep", f"--{flag}", f"local/{os.environ['WANDB_PROJECT']}/{endless}")
         assert done.returncode == 0, done.stderr
-        assert sweep_of(sdk, sweep_id).state == state
+        assert sweep_of(sdk, endless).state == state
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
-
 from finetune_tracker.testing import wait_until
+
 from tests.tracker.client import UPSERT_SWEEP, Refused
 
 GRID = {
@@ -138,7 +138,7 @@ def test_a_preempted_run_is_handed_out_again(client):
 
 def test_prior_runs_join_the_sweep_without_using_its_cap(client):
     for i in range(3):
-        client.run(f"old{i}", config='{"lr": {"value": 0.%d}}' % i, summaryMetrics='{"loss": %d}' % i)
+        client.run(f"old{i}", config=f'{{"lr": {{"value": 0.{i}}}}}', summaryMetrics=f'{{"loss": {i}}}')
         client.finish(f"old{i}")
     config = {"method": "bayes", "metric": {"name": "loss"}, "parameters": RANDOM["parameters"], "run_cap": 1}
     sweep = client.sweep(config, priorRunsFilters='{"$or": [{"name": "old0"}, {"name": "old2"}]}')
