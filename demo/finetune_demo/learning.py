@@ -51,6 +51,7 @@ def teach(model: torch.nn.Module, lessons: list[Lesson], learning_rate: float, p
     Raises:
         BaseNotLearntError: A lesson did not reach its loss.
     """
+    torch.set_num_threads(1)  # the matrices are too small to share, and a busy second core would hold up the first
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), fused=True)
     model.train()
     started = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from finetune_demo.snapshot import Resource, holds
@@ -75,9 +76,14 @@ class Outcome:
     def table(self) -> Table:
         """The comparison, one row per model."""
         kinds = sorted({kind for scores in self._rows().values() for kind in scores.by_type})
-        table = Table(title="Held-out test set of the new voice, and the regression suite of the known voices")
-        table.add_column("")
-        for heading in ("WER", "CER", *(f"WER {kind}" for kind in kinds), "known voices"):
+        table = Table(
+            title="Test set of the new voice (WER also by error type), WER of the known voices",
+            box=SIMPLE_HEAD,
+            padding=0,
+            title_justify="left",
+        )
+        table.add_column("", no_wrap=True)
+        for heading in ("WER", "CER", *kinds, "known voices"):
             table.add_column(heading, justify="right")
         for name, scores in self._rows().items():
             types = [_percent(scores.by_type.get(kind)) for kind in kinds]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from transformers import (
@@ -24,9 +25,8 @@ from finetune_demo.speech import SAMPLE_RATE, VOICE_A
 
 def build(seed: int, folder: Path, progress: Progress) -> None:
     """Teach a tiny wav2vec 2.0 the words of voice A and save model and processor into `folder`."""
-    torch.manual_seed(seed)
-    processor = _processor(folder)
-    model = _model(processor.tokenizer)
+    model, processor = untaught(seed)
+    progress("synthesising what it learns from")
     batches = _batches(processor, draw(VOICE_A, RECIPE["clips"], seed, range(RECIPE["speakers"])), seed)
     lessons = [
         Lesson("utterances", batches, RECIPE["loss"], RECIPE["limit"]),
@@ -37,13 +37,20 @@ def build(seed: int, folder: Path, progress: Progress) -> None:
     processor.save_pretrained(folder)
 
 
-def _processor(folder: Path) -> Wav2Vec2Processor:
-    letters = ["<pad>", "<unk>", "|", *sorted(set("".join(WORDS)))]
-    vocabulary = folder / "vocab.json"
-    vocabulary.write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
-    tokenizer = Wav2Vec2CTCTokenizer(
-        str(vocabulary), bos_token=None, eos_token=None, **dict(zip(("pad_token", "unk_token"), letters, strict=False))
-    )
+def untaught(seed: int) -> tuple[Wav2Vec2ForCTC, Wav2Vec2Processor]:
+    """The model before its first lesson, and its processor."""
+    torch.manual_seed(seed)
+    processor = _processor()
+    return _model(processor.tokenizer), processor
+
+
+def _processor() -> Wav2Vec2Processor:
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "word_delimiter_token": "|"}
+    letters = [*special.values(), *sorted(set("".join(WORDS)))]
+    with TemporaryDirectory() as folder:  # the tokenizer takes its vocabulary from a file only
+        vocabulary = Path(folder) / "vocab.json"
+        vocabulary.write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
+        tokenizer = Wav2Vec2CTCTokenizer(str(vocabulary), bos_token=None, eos_token=None, **special)
     features = Wav2Vec2FeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, padding_value=0.0, do_normalize=True, return_attention_mask=True
     )

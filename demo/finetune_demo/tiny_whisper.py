@@ -26,9 +26,8 @@ from finetune_demo.speech import SAMPLE_RATE, VOICE_A
 
 def build(seed: int, folder: Path, progress: Progress) -> None:
     """Teach a tiny Whisper the words of voice A and save model, processor and generation config into `folder`."""
-    torch.manual_seed(seed)
-    processor = _processor()
-    model = _model(processor.tokenizer)
+    model, processor = untaught(seed)
+    progress("synthesising what it learns from")
     lessons = [
         Lesson(
             name,
@@ -42,6 +41,13 @@ def build(seed: int, folder: Path, progress: Progress) -> None:
     teach(model, lessons, RECIPE["learning_rate"], progress)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def untaught(seed: int) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """The model before its first lesson, and its processor."""
+    torch.manual_seed(seed)
+    processor = _processor()
+    return _model(processor.tokenizer), processor
 
 
 def _processor() -> WhisperProcessor:

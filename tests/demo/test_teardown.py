@@ -1,0 +1,62 @@
+"""Ctrl-C at any moment leaves no process and no half-written cache: the whole demo, interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support import marked, new_mark, wait_for
+
+
+def hidden_names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        pytest.param(signal.SIGINT, "tracker", id="while the first program starts"),
+        pytest.param(signal.SIGTERM, "base model, synthesising", id="while the base model is made"),
+    ],
+)
+def test_a_signal_leaves_no_process_and_no_half_written_cache(tmp_path, number, moment):
+    mark = new_mark()
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-m", "finetune_demo", f"--dir={tmp_path / 'demo'}", f"--cache={cache}"]
+    environment = {**os.environ, **mark, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        seen = []
+        for line in demo.stdout:
+            seen.append(line)
+            if moment in line:
+                break
+        else:
+            pytest.fail("".join(seen))
+        demo.send_signal(number)
+        assert demo.wait(60) == 128 + number
+    wait_for(lambda: not marked(mark), 10, f"no process left, but {marked(mark)}")
+    assert hidden_names(cache) == []
+    assert not (tmp_path / "demo" / "summary.json").exists()
+
+
+def test_a_folder_that_is_not_the_demos_is_not_emptied(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    command = [sys.executable, "-m", "finetune_demo", f"--dir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "not empty and not a demo's folder" in done.stdout
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_without_kubectl_the_demo_says_how_to_get_it(tmp_path):
+    command = [sys.executable, "-m", "finetune_demo", f"--dir={tmp_path / 'demo'}"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "kubernetes.io/docs/tasks/tools" in done.stdout
