@@ -12,7 +12,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from charts.generate import CHART, MANIFESTS, ROOT, render
+import charts.generate
+from charts.generate import CHART, MANIFESTS, ROOT
 
 __all__ = [
     "CHART",
@@ -34,6 +35,17 @@ KUBERNETES = ("1.29", "1.30", "1.31", "1.32", "1.33")
 SETS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 FOREIGN_GROUPS = ("monitoring.coreos.com/", "finetune.dev/")  # kinds that Kubernetes itself has no schema of
 CONTROLLERS = {"Deployment", "StatefulSet", "DaemonSet", "Job"}
+
+
+@functools.cache
+def _rendered(values: str, name: str, namespace: str) -> str:
+    return json.dumps(charts.generate.render(json.loads(values), name=name, namespace=namespace))
+
+
+def render(values: Json, *, name: str = "finetune-operator", namespace: str = "finetune-system") -> list[Json]:
+    """The chart's objects; the same values are rendered once."""
+    documents: list[Json] = json.loads(_rendered(json.dumps(values), name, namespace))
+    return documents
 
 
 def value_set(name: str) -> Json:

@@ -7,6 +7,7 @@ import tomllib
 import finetune_operator.settings
 import pytest
 from finetune_operator.settings import from_arguments, parser
+from finetune_tracker.__main__ import _parser as tracker_parser
 from helm_python import chart as helm
 
 from charts.generate import rows
@@ -130,6 +131,13 @@ def test_selectors_match_their_own_pods_alone(rendered):
             selector = selector.get("matchLabels", selector)
             matched = [name for name, labels in pods if selector.items() <= labels.items()]
             assert matched == [document["metadata"]["name"].removesuffix("-metrics")]
+
+
+def test_the_tracker_accepts_its_arguments():
+    (tracker,) = of_kind(render(value_set("tracker")), "StatefulSet")
+    options = tracker_parser().parse_args(tracker["spec"]["template"]["spec"]["containers"][0]["args"])
+    assert (options.port, options.public_url) == (9000, "https://tracker.example.com")
+    assert str(options.api_key_file) == "/etc/finetune-tracker/api-key"
 
 
 def test_one_operator_works_at_a_time():

@@ -2,7 +2,8 @@
 
 import yaml
 
-from charts.generate import CHART, MANIFESTS, ROOT, outputs, render
+from charts.generate import CHART, MANIFESTS, ROOT, outputs
+from tests.install.support import render
 
 
 def test_nothing_is_out_of_date():

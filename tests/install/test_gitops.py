@@ -14,7 +14,7 @@ from finetune_operator.api.finetunejob import FinetuneJobStatus
 from finetune_operator.api.status import PromotionStatus
 from finetune_operator.api.sweeprun import SweepRunStatus
 
-from tests.install.support import MANIFESTS, Json, load_all, schema_errors
+from tests.install.support import MANIFESTS, Json, load_all, render, schema_errors
 
 GITOPS = MANIFESTS / "gitops"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,8 +117,6 @@ def test_manifests_point_at_what_exists():
     applications = {a["metadata"]["name"]: a for a in load_all((GITOPS / "argocd" / "application.yaml").read_text())}
     source = applications["finetune-operator"]["spec"]["source"]
     (_, release) = load_all((GITOPS / "flux" / "operator.yaml").read_text())
-    from charts.generate import render
-
     for path, values in (
         (source["path"], source["helm"]["valuesObject"]),
         (release["spec"]["chart"]["spec"]["chart"], release["spec"]["values"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charts.generate import render, without_helm
+from charts.generate import without_helm
 from tests.install.support import (
     KUBERNETES,
     MANIFESTS,
@@ -15,6 +15,7 @@ from tests.install.support import (
     load_all,
     of_kind,
     pod_specs,
+    render,
     schema_errors,
     security_errors,
 )

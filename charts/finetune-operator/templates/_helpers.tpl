@@ -23,6 +23,15 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* Without versions, so that an upgrade restarts only what it changes. */}}
+{{- define "finetune.podLabels" -}}
+{{ include "finetune.selectorLabels" . }}
+app.kubernetes.io/part-of: finetune-operator
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "finetune.labels" -}}
 {{ include "finetune.selectorLabels" . }}
 app.kubernetes.io/part-of: finetune-operator

@@ -2,7 +2,10 @@
 {{- define "finetune.operatorRules" -}}
 - apiGroups: [finetune.dev]
   resources: [finetunejobs, sweepruns]
-  verbs: [list, watch, patch]  # patch: the finalizer
+  verbs: [list, watch]
+- apiGroups: [finetune.dev]
+  resources: [sweepruns]
+  verbs: [patch]  # the finalizer, by which a deleted sweep is ended in W&B
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/status, sweepruns/status]
   verbs: [patch]

@@ -1,0 +1,209 @@
+"""The chart in a cluster with RBAC enforced: install, use, upgrade, uninstall. One release, told in order."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from finetune_sandbox.testing import Cluster, eventually, start
+from helm_python.chart import Chart
+
+from tests.install.recorder import Recorder, Right
+from tests.install.site import API, IMAGES, Site, holds, values
+from tests.install.support import CHART, Json, of_kind, render
+
+pytestmark = pytest.mark.slow
+
+NOT_IN_A_SANDBOX: set[Right] = {("update", "finetunejobs/finalizers"), ("update", "sweepruns/finalizers")}
+"""Asked for by an admission plug-in that the sandbox has not."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with start(tmp_path_factory.mktemp("install"), "--nodes=1", "--gpus=16", images=IMAGES) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def recorder(cluster: Cluster) -> Iterator[Recorder]:
+    assert cluster.data is not None
+    with Recorder(cluster.access.url, cluster.data / "pki").serving() as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def chosen(recorder: Recorder) -> Json:
+    """Values of the release; its operator reaches the API server through the recorder."""
+    port = {"name": "KUBERNETES_SERVICE_PORT", "value": str(recorder.port)}
+    return values(extraEnv=[port], secretAccess={"names": ["wandb"]})
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, chosen: Json, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The chart's previous version, installed."""
+    previous = tmp_path_factory.mktemp("previous") / "finetune-operator"
+    shutil.copytree(CHART, previous)
+    metadata = yaml.safe_load((previous / "Chart.yaml").read_text())
+    (previous / "Chart.yaml").write_text(yaml.safe_dump({**metadata, "version": "0.0.9"}))
+    site = Site(cluster)
+    site.helm().install(
+        Chart.load(previous), site.release, values=chosen, create_namespace=True, wait="watcher", timeout=60
+    )
+    return site
+
+
+def leader(site: Site) -> str:
+    lease = site.get(f"/apis/coordination.k8s.io/v1/namespaces/{site.namespace}/leases/{site.name}")
+    return str(lease["spec"]["holderIdentity"]).rpartition("_")[0]
+
+
+def operator_pods(site: Site) -> list[str]:
+    pods = site.items("/api/v1", "pods")
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "operator"
+        and "deletionTimestamp" not in pod["metadata"]
+    ]
+
+
+def test_it_installs_and_tests_itself(site):
+    assert eventually(lambda: leader(site)) in operator_pods(site)
+    answer = site.helm().test(site.release, logs=False, timeout=90)
+    assert answer["release"]["status"] == "deployed"
+
+
+def test_a_search_and_a_training_end_well(site, recorder):
+    key = site.use_the_tracker()
+    site.create("SweepRun", "errors", "seconds=0.2", parallelism=2)
+    promotion = {"approval": "Manual", "registry": {"model": "stt"}}
+    source = {"sweepRunRef": {"name": "errors"}}
+    site.create("FinetuneJob", "best", "seconds=0.2&wer=0.2", hyperparametersFrom=source, promotion=promotion)
+    swept = site.await_condition("SweepRun", "errors", "Complete")
+    site.await_status("FinetuneJob", "best", lambda status: status["promotion"]["state"] == "AwaitingApproval")
+    site.annotate("FinetuneJob", "best", "finetune.dev/approved-by", "ada")
+    trained = site.await_condition("FinetuneJob", "best", "Promoted")
+    assert swept["trials"]["succeeded"] == 3
+    assert trained["hyperparameters"] == swept["bestRun"]["hyperparameters"]
+    assert recorder.refused == set()
+    pods = site.items("/api/v1", "pods")
+    assert all(key not in str(pod) for pod in pods)
+
+
+def test_an_upgrade_with_a_running_search_loses_nothing(site, chosen):
+    key = site.use_the_tracker()
+    site.create("SweepRun", "long", "seconds=1", trials=8, parallelism=2)
+    before = site.await_status("SweepRun", "long", lambda status: status.get("trials", {}).get("succeeded", 0) >= 1)
+    jobs = {job["metadata"]["uid"] for job in site.items("/apis/batch/v1", "jobs")}
+    (old,) = operator_pods(site)
+    changed = {**chosen, "podAnnotations": {"restarted": "true"}}
+    release = site.helm().upgrade(Chart.load(CHART), site.release, values=changed, wait="watcher", timeout=60)
+    assert (release["revision"], release["chart_version"]) == (2, "0.1.0")
+    eventually(lambda: operator_pods(site) != [old] and leader(site) in operator_pods(site), seconds=40)
+    after = site.await_condition("SweepRun", "long", "Complete")
+    assert after["sweep"]["id"] == before["sweep"]["id"]
+    assert after["trials"]["succeeded"] == after["trials"]["total"] == 8
+    assert {job["metadata"]["uid"] for job in site.items("/apis/batch/v1", "jobs")} == jobs
+    assert site.use_the_tracker() == key, "the generated key survives"
+
+
+def test_what_is_finished_stays_finished(site):
+    """A sync that applies everything again, and the loss of all children, start nothing."""
+    jobs = {job["metadata"]["name"] for job in site.items("/apis/batch/v1", "jobs")}
+    for name in jobs:
+        site.cluster.kubectl("-n", site.namespace, "delete", "job", name)
+    site.annotate("SweepRun", "errors", "argocd.argoproj.io/tracking-id", "speech-models")
+    generation = site.get(site.path("SweepRun", "errors"))["metadata"]["generation"]
+    assert generation == 1
+    site.create("FinetuneJob", "later", "seconds=0.1", hyperparameters={"learning_rate": 1e-4})
+    site.await_condition("FinetuneJob", "later", "Complete")  # the operator was at work all the while
+    left = {job["metadata"]["name"] for job in site.items("/apis/batch/v1", "jobs")}
+    assert not left & jobs
+    assert holds(site.status("SweepRun", "errors"), "Complete")
+
+
+def test_every_right_is_used_and_none_is_missing(site, recorder, chosen):
+    """Drives the operator through its rarer ways, then compares what it did with what it may do."""
+    tour(site)
+    granted: set[Right] = set()
+    for role in of_kind(render(chosen, name=site.release, namespace=site.namespace), "Role"):
+        if "cleanup" not in role["metadata"]["name"]:
+            for rule in role["rules"]:
+                granted |= {(verb, resource) for verb in rule["verbs"] for resource in rule["resources"]}
+    assert recorder.refused == set()
+    assert recorder.used - granted == set()
+    assert granted - recorder.used == NOT_IN_A_SANDBOX
+
+
+def tour(site: Site) -> None:
+    """Ways of the operator that an ordinary search and training do not take."""
+    core, batch = f"/api/v1/namespaces/{site.namespace}", f"/apis/batch/v1/namespaces/{site.namespace}"
+    # names that something else has already: it looks whose they are, and says so
+    port, pod = {"port": 1}, {"containers": [{"name": "x", "image": "x"}], "restartPolicy": "Never"}
+    foreign = {"suspend": True, "template": {"spec": pod}}
+    site.cluster.api("POST", f"{core}/services", {"metadata": {"name": "pair-t1-1"}, "spec": {"ports": [port]}})
+    site.cluster.api("POST", f"{core}/configmaps", {"metadata": {"name": "map-t1"}})
+    site.cluster.api("POST", f"{batch}/jobs", {"metadata": {"name": "work-t1-1"}, "spec": foreign})
+    site.create("FinetuneJob", "pair", trainer={"nodes": 2})
+    site.create("FinetuneJob", "map")
+    site.create("FinetuneJob", "work")
+    for name in ("pair", "map", "work"):
+        site.await_reason("FinetuneJob", name, "NameTaken")
+    # suspended, resumed and changed: Jobs are patched and deleted
+    site.create("SweepRun", "held", "seconds=0.5", trials=4)
+    site.await_reason("SweepRun", "held", "Running")
+    site.patch("SweepRun", "held", suspend=True)
+    site.await_condition("SweepRun", "held", "Suspended")
+    site.patch("SweepRun", "held", suspend=False, method="bayes", trials=2)
+    site.await_condition("SweepRun", "held", "Complete")
+    # no quota for pods: the reason is in the Job's Events alone
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    site.cluster.api("POST", f"{core}/resourcequotas", quota)
+    site.create("FinetuneJob", "squeezed")
+    site.await_reason("FinetuneJob", "squeezed", "QuotaExceeded")
+    site.cluster.api("DELETE", f"{core}/resourcequotas/none")
+    site.await_condition("FinetuneJob", "squeezed", "Complete")
+
+
+def test_uninstalling_leaves_nothing_hanging(site, cluster):
+    site.create("SweepRun", "unfinished", "seconds=60")
+    site.await_reason("SweepRun", "unfinished", "Running")
+    assert site.get(site.path("SweepRun", "unfinished"))["metadata"]["finalizers"]
+    site.helm().uninstall(site.release, wait="watcher", timeout=60)
+    left = site.get(f"{API}/sweepruns")["items"]
+    assert {item["metadata"]["name"] for item in left} == {"errors", "long", "held", "unfinished"}
+    assert all("finalizers" not in item["metadata"] for item in left)
+    assert holds(site.status("SweepRun", "errors"), "Complete")
+    for group, plural in (("/apis/batch/v1", "jobs"), ("/api/v1", "serviceaccounts"), ("/api/v1", "configmaps")):
+        names = {item["metadata"]["name"] for item in site.items(group, plural)}
+        assert not {name for name in names if name.startswith(site.name)}, plural
+    site.delete("SweepRun", "unfinished")
+    eventually(lambda: cluster.find(site.path("SweepRun", "unfinished")) is None, seconds=10)
+
+
+def test_cluster_wide_and_without_a_trace(site, cluster):
+    """Installed again over the CRDs that were kept; then uninstalled with everything."""
+    other = Site(cluster, namespace="platform", release=site.release)
+    chosen = values(
+        scope={"mode": "Cluster"},
+        secretAccess={"namespaces": ["speech"]},
+        crds={"enabled": False},
+    )
+    other.helm().install(
+        Chart.load(CHART), other.release, values=chosen, create_namespace=True, wait="watcher", timeout=60
+    )
+    other.helm().test(other.release, timeout=90)
+    other.helm().uninstall(other.release, wait="watcher", timeout=60)
+    chosen = values(crds={"keep": False}, cleanup={"timeoutSeconds": 20})
+    site.helm().install(Chart.load(CHART), site.release, values=chosen, wait="watcher", timeout=60)
+    site.use_the_tracker()
+    site.create("SweepRun", "doomed", "seconds=60")
+    site.await_reason("SweepRun", "doomed", "Running")
+    site.helm().uninstall(site.release, wait="watcher", timeout=90)
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    eventually(lambda: not cluster.api("GET", definitions)["items"])
+    eventually(lambda: not site.items("/apis/batch/v1", "jobs"))
+    cluster.api("DELETE", f"/api/v1/namespaces/{site.namespace}")
+    eventually(lambda: cluster.find(f"/api/v1/namespaces/{site.namespace}") is None, seconds=40)
