@@ -13,28 +13,28 @@ RATE = 16_000
 TONES = {"low": 300.0, "mid": 700.0, "high": 1500.0, "top": 3000.0}
 
 
-def tone(word: str, generator: np.random.Generator, seconds: float = 0.4) -> np.ndarray:
-    """One word: its tone, slightly detuned, in noise."""
+def tone(word: str, generator: np.random.Generator, seconds: float = 0.4, shift: float = 1.0) -> np.ndarray:
+    """One word: its tone, slightly detuned, in noise; `shift` moves it like another kind of voice."""
     time = np.arange(int(seconds * RATE)) / RATE
-    pitch = TONES[word] * generator.uniform(0.95, 1.05)
+    pitch = shift * TONES[word] * generator.uniform(0.95, 1.05)
     noise = 0.02 * generator.standard_normal(len(time))
     return (0.3 * np.sin(2 * np.pi * pitch * time) + noise).astype(np.float32)
 
 
-def write_manifest(folder: Path, rows: int, seed: int = 0, max_words: int = 1, **extra: Any) -> Path:
+def write_manifest(folder: Path, rows: int, seed: int = 0, shift: float = 1.0, **extra: Any) -> Path:
     """A manifest of `rows` tones by 30 speakers; hypotheses are wrong throughout."""
     generator = np.random.default_rng(seed)
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     lines = []
     for number in range(rows):
-        words = list(generator.choice(list(TONES), generator.integers(1, max_words + 1)))
-        samples = np.concatenate([tone(word, generator, generator.uniform(0.25, 0.45)) for word in words])
+        word = str(generator.choice(list(TONES)))
+        samples = tone(word, generator, generator.uniform(0.25, 0.45), shift)
         soundfile.write(folder / "audio" / f"{number}.wav", samples, RATE)
         split = "train" if number % 4 else ("test" if number % 8 else "validation")
         lines.append(
             {
                 "audio": f"audio/{number}.wav",
-                "text": " ".join(words),
+                "text": word,
                 "hypothesis": "wrong",
                 "speaker": f"s{number % 30}",
                 "split": split,
@@ -46,7 +46,7 @@ def write_manifest(folder: Path, rows: int, seed: int = 0, max_words: int = 1, *
     return path
 
 
-def make_whisper(folder: Path, seed: int = 0) -> Path:
+def make_whisper(folder: Path, seed: int = 0, seconds: int = 1) -> Path:
     """An untrained Whisper that hears one second."""
     import torch
     from tokenizers.pre_tokenizers import ByteLevel
@@ -70,8 +70,8 @@ def make_whisper(folder: Path, seed: int = 0) -> Path:
     start, end = (tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("startoftranscript", "endoftext"))
     tokens = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
     config = WhisperConfig(
-        vocab_size=len(tokenizer), num_mel_bins=20, max_source_positions=25, max_target_positions=40, d_model=32,
-        encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64,
+        vocab_size=len(tokenizer), num_mel_bins=20, max_source_positions=25 * seconds, max_target_positions=40,
+        d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64,
         decoder_ffn_dim=64, init_std=0.1, dropout=0.1, suppress_tokens=[], begin_suppress_tokens=[], **tokens,
     )  # fmt: skip
     model = WhisperForConditionalGeneration(config)
@@ -81,7 +81,7 @@ def make_whisper(folder: Path, seed: int = 0) -> Path:
         prev_sot_token_id=tokenizer.convert_tokens_to_ids("<|startofprev|>"),
         return_timestamps=False, max_length=24, suppress_tokens=[], begin_suppress_tokens=[end], **tokens,
     )  # fmt: skip
-    features = WhisperFeatureExtractor(feature_size=20, sampling_rate=RATE, hop_length=320, chunk_length=1)
+    features = WhisperFeatureExtractor(feature_size=20, sampling_rate=RATE, hop_length=320, chunk_length=seconds)
     model.save_pretrained(folder)
     WhisperProcessor(feature_extractor=features, tokenizer=tokenizer).save_pretrained(folder)
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +151,14 @@ def test_training_never_touches_the_base(session: Callable[[str], Session]) -> N
     made, _ = training(data, values={"max_steps": 3})
     made.run()
     assert all(torch.equal(before[name], tensor) for name, tensor in data.base.weights.items())
+
+
+CURVES = Path(__file__).with_name("loss_curves.json")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_twenty_steps_follow_the_stored_curve(session: Callable[[str], Session], family: str) -> None:
+    made, points = training(session(family), values={"dropout": 0.0})
+    made.run()
+    expected = json.loads(CURVES.read_text())[family]
+    assert [point.loss for point in points] == pytest.approx(expected, rel=2e-3)

@@ -119,13 +119,15 @@ class Batch:
     Attributes:
         inputs: Keyword arguments of the model, without labels.
         labels: `(batch, tokens)`, padded with -100.
-        lengths: `(batch,)`, extent of each row's features.
+        lengths: `(batch,)` on the CPU, extent of each row's features.
+        label_lengths: `(batch,)` on the CPU, tokens of each row.
         indices: Places of the rows in the corpus.
     """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
     lengths: torch.Tensor
+    label_lengths: torch.Tensor
     indices: list[int]
 
 
@@ -133,12 +135,20 @@ def collate(examples: Sequence[Example], indices: Sequence[int], base: Base, dev
     """Pads a batch and moves it to the device."""
     rows = [examples[index] for index in indices]
     lengths = torch.tensor([row.length for row in rows])
+    label_lengths = torch.tensor([len(row.labels) for row in rows])
     labels = torch.nn.utils.rnn.pad_sequence([row.labels for row in rows], batch_first=True, padding_value=-100)
     if base.is_whisper:
         inputs = {"input_features": _pad_frames([row.features for row in rows], base.input_frames or 0, device)}
     else:
         inputs = _pad_any(rows, base, device)
-    return Batch(inputs, labels.to(device, non_blocking=True), lengths, list(indices))
+    return Batch(inputs, _moved(labels, device), lengths, label_lengths, list(indices))
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on the device; pinned memory lets the copy run beside the computing of the batch before."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _pad_frames(rows: Sequence[torch.Tensor], frames: int, device: torch.device) -> torch.Tensor:
@@ -148,7 +158,7 @@ def _pad_frames(rows: Sequence[torch.Tensor], frames: int, device: torch.device)
     for target, row in zip(padded, rows, strict=True):
         used = min(frames, row.shape[1])
         target[:, :used] = row[:, :used]
-    return padded.to(device, non_blocking=True)
+    return _moved(padded, device)
 
 
 def _pad_any(rows: Sequence[Example], base: Base, device: torch.device) -> dict[str, torch.Tensor]:
@@ -156,12 +166,12 @@ def _pad_any(rows: Sequence[Example], base: Base, device: torch.device) -> dict[
     name = extractor.model_input_names[0]
     value = float(getattr(extractor, "padding_value", 0.0))
     padded = torch.nn.utils.rnn.pad_sequence([row.features for row in rows], batch_first=True, padding_value=value)
-    inputs = {name: padded.to(device, non_blocking=True)}
+    inputs = {name: _moved(padded, device)}
     # Checkpoints normalised per group (wav2vec2-base) were trained without a mask on zero-padded audio.
     if getattr(extractor, "return_attention_mask", True):
         steps = torch.arange(padded.shape[1])
         lengths = torch.tensor([row.features.shape[0] for row in rows])
-        inputs["attention_mask"] = (steps[None, :] < lengths[:, None]).long().to(device, non_blocking=True)
+        inputs["attention_mask"] = _moved((steps[None, :] < lengths[:, None]).long(), device)
     return inputs
 
 

@@ -31,6 +31,8 @@ class Hyperparameters(BaseModel):
             et al. 2020); they cost time and memory, and matter only where the sound itself is unlike all pretraining.
         lora_rank: Rank of the low-rank adapters on the attention projections (Hu et al. 2021); 0 trains all weights.
         lora_alpha: Scale of the adapters; the adapter's output is multiplied by alpha / rank.
+        input_seconds: Length of a Whisper model's input in place of the checkpoint's 30 s. Its encoder is cut to as
+            many positions, which saves most of the computing where clips are short; the result hears no more than this.
         max_grad_norm: Gradients are clipped to this norm.
     """
 
@@ -51,6 +53,7 @@ class Hyperparameters(BaseModel):
     freeze_feature_encoder: bool = True
     lora_rank: int = Field(default=0, ge=0)
     lora_alpha: float = Field(default=32.0, gt=0)
+    input_seconds: int | None = Field(default=None, ge=1, le=30)
     max_grad_norm: float = Field(default=1.0, gt=0)
 
     @classmethod

@@ -7,6 +7,7 @@ frozen parts or low-rank adapters.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,6 +81,36 @@ class Base:
         if self.input_frames is None:
             return None
         return float(self.input_frames * self.feature_extractor.hop_length / self.sampling_rate)
+
+    def shortened(self, seconds: int) -> Base:
+        """The same checkpoint for shorter inputs: with the first of its encoder's positions only.
+
+        Args:
+            seconds: Length of the input.
+
+        Raises:
+            BadConfigError: The model's input has no fixed length, or is shorter already.
+        """
+        if not self.is_whisper or self.max_seconds is None:
+            raise BadConfigError("hyperparameters.input_seconds is for Whisper models; leave it out.")
+        if seconds > self.max_seconds:
+            raise BadConfigError(
+                f"hyperparameters.input_seconds {seconds} is more than the model's {self.max_seconds:.1f}; lower it."
+            )
+        config, extractor = copy.deepcopy(self.config), copy.deepcopy(self.feature_extractor)
+        config.max_source_positions = seconds * self.sampling_rate // (2 * extractor.hop_length)
+        # Whoever loads the result pads to `chunk_length`, so it must say what the encoder expects.
+        extractor.chunk_length = seconds
+        extractor.n_samples = seconds * self.sampling_rate
+        extractor.nb_max_frames = extractor.n_samples // extractor.hop_length
+        weights = {
+            name: tensor[: config.max_source_positions] if name.endswith("encoder.embed_positions.weight") else tensor
+            for name, tensor in self.weights.items()
+        }
+        processor = type(self.processor)(feature_extractor=extractor, tokenizer=self.tokenizer)
+        return dataclasses.replace(
+            self, config=config, weights=weights, feature_extractor=extractor, processor=processor
+        )
 
     def build(self, hyperparameters: Hyperparameters | None = None, seed: int = 0) -> Any:
         """A model with the base's weights, in float32 on the CPU.
@@ -170,9 +201,13 @@ def family_of(config: Any) -> Family:
     )
 
 
-def merged(model: Any) -> Any:
-    """The plain model, with adapters folded into its weights: what a user loads and serves."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+def merged(model: Any, base: Base) -> Any:
+    """What a user loads and serves: adapters folded into the weights, the configuration as the base has it."""
+    model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    for name in (*_DROPOUTS, "layerdrop", "apply_spec_augment", "mask_time_prob"):
+        if hasattr(base.config, name):
+            setattr(model.config, name, getattr(base.config, name))
+    return model
 
 
 def plain(model: Any) -> Any:
@@ -189,7 +224,10 @@ def _regularise(config: Any, hyperparameters: Hyperparameters) -> None:
         config.layerdrop = 0.0  # skipping layers at random breaks gradient averaging across processes
     if hasattr(config, "apply_spec_augment"):
         config.apply_spec_augment = hyperparameters.spec_augment > 0
-        config.mask_time_prob = hyperparameters.spec_augment
+        if (
+            hyperparameters.spec_augment
+        ):  # with a probability of 0 the model would lose the weight that masks are made of
+            config.mask_time_prob = hyperparameters.spec_augment
     elif hyperparameters.spec_augment > 0:
         raise BadConfigError(
             f"hyperparameters.spec_augment: {config.model_type!r} models have no SpecAugment; leave it at 0."

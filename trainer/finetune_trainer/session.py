@@ -119,11 +119,11 @@ class Session:
             del self._baseline_model
         return self._baselines[name]
 
-    def evaluate(self, model: Any, name: str, *, with_loss: bool = False) -> Score:
-        """A model's score on a set."""
+    def evaluate(self, model: Any, name: str, *, with_loss: bool = False, base: Base | None = None) -> Score:
+        """A model's score on a set; `base` is what it was made from, when that is not the model in service itself."""
         examples = self.sets_to_score()[name]
         transcripts = transcribe(
-            model, self.base, examples, topology=self.topology, control=self.control, with_loss=with_loss
+            model, base or self.base, examples, topology=self.topology, control=self.control, with_loss=with_loss
         )
         return score(transcripts, examples, self.normalize)
 

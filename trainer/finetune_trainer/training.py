@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,7 @@ class Training:
         losses = torch.zeros((), device=topology.device)
         since_log = 0
         saved = start
-        for step, micro in self._order(start):
+        for step, micro, batches in self._prepared(start):
             try:
                 topology.check(self.control)
             except PreemptedError:
@@ -137,7 +138,8 @@ class Training:
             rate = hp.learning_rate * learning_rate_factor(step, plan.total_steps, hp.warmup_ratio, hp.scheduler)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            losses += self._step(network, micro)
+            total = sum(weight_of(self.examples[index], self.base) for rows in micro for index in rows)
+            losses += self._step(network, batches, total)
             since_log += 1
             audio += sum(self.examples[index].seconds for batch in micro for index in batch)
             done = step + 1
@@ -181,17 +183,45 @@ class Training:
                 planned = epoch
             yield step, batches[place * hp.gradient_accumulation : (place + 1) * hp.gradient_accumulation]
 
-    def _step(self, network: Any, micro: Sequence[list[int]]) -> torch.Tensor:
-        """One optimiser step; returns the mean loss over the step's batches, on the device."""
-        topology = self.topology
-        total = sum(weight_of(self.examples[index], self.base) for batch in micro for index in batch)
-        loss_sum = torch.zeros((), device=topology.device)
-        for place, rows in enumerate(micro):
-            mine = topology.share(rows)
+    def _prepared(self, start: int) -> Iterator[tuple[int, list[list[int]], list[tuple[Batch, float]]]]:
+        """The steps with their batches; on an accelerator the next step's are made while this one computes."""
+        if self.topology.device.type == "cpu":  # nothing to overlap with: the cores are busy
+            for step, micro in self._order(start):
+                yield step, micro, self._collate(micro)
+            return
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
+            following: tuple[int, list[list[int]], Future[list[tuple[Batch, float]]]] | None = None
+            for step, micro in self._order(start):
+                current, following = following, (step, micro, pool.submit(self._collate, micro))
+                if current is not None:
+                    yield current[0], current[1], current[2].result()
+            if following is not None:
+                yield following[0], following[1], following[2].result()
+
+    def _collate(self, micro: Sequence[list[int]]) -> list[tuple[Batch, float]]:
+        """This process's part of a step's batches, on the device, each with its weight."""
+        made = []
+        for rows in micro:
+            mine = self.topology.share(rows)
             # A process without rows still takes part in the gradient's exchange, with weight 0.
-            weight = 1.0 if mine else 0.0
-            batch = collate(self.examples, mine or rows[:1], self.base, topology.device)
-            last = place == len(micro) - 1
+            made.append((collate(self.examples, mine or rows[:1], self.base, self.topology.device), float(bool(mine))))
+        return made
+
+    def _step(self, network: Any, batches: Sequence[tuple[Batch, float]], total: float) -> torch.Tensor:
+        """One optimiser step.
+
+        Args:
+            network: The model, or its wrapper for several processes.
+            batches: This process's part.
+            total: Weight of the whole step, over all processes.
+
+        Returns:
+            The mean loss over the step's batches, on the device.
+        """
+        topology = self.topology
+        loss_sum = torch.zeros((), device=topology.device)
+        for place, (batch, weight) in enumerate(batches):
+            last = place == len(batches) - 1
             waits = network.no_sync() if topology.size > 1 and not last else contextlib.nullcontext()
             with waits:
                 with self.precision.autocast():
@@ -289,15 +319,15 @@ def objective(network: Any, base: Base, batch: Batch, label_smoothing: float = 0
     logits = network(**batch.inputs).logits
     frames = _frames_of(network, logits, batch)
     targets = batch.labels.clamp(min=0)
-    counts = (batch.labels >= 0).sum(dim=1)
+    counts = batch.label_lengths.clamp(min=1).to(logits.device)
     log_probabilities = functional.log_softmax(logits.float(), dim=-1).transpose(0, 1)
     # cuDNN's CTC is not deterministic and refuses long targets; the native one is used everywhere.
     with torch.backends.cudnn.flags(enabled=False):
         losses = functional.ctc_loss(
-            log_probabilities, targets, frames, counts, blank=base.tokenizer.pad_token_id, reduction="none",
-            zero_infinity=True,
+            log_probabilities, targets, frames, batch.label_lengths, blank=base.tokenizer.pad_token_id,
+            reduction="none", zero_infinity=True,
         )  # fmt: skip
-    return (losses / counts.clamp(min=1)).sum()
+    return (losses / counts).sum()
 
 
 def shift_right(labels: torch.Tensor, base: Base) -> torch.Tensor:
@@ -320,7 +350,7 @@ def weight_of(example: Example, base: Base) -> float:
 def _frames_of(network: Any, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     model = plain(getattr(network, "module", network))
     frames: torch.Tensor = model._get_feat_extract_output_lengths(batch.lengths)
-    return frames.clamp(max=logits.shape[1]).to(logits.device)
+    return frames.clamp(max=logits.shape[1])
 
 
 def _optimizer(model: Any, hyperparameters: Hyperparameters) -> torch.optim.Optimizer:

@@ -16,11 +16,12 @@ import numpy as np
 
 from .checkpoint import CheckpointStore
 from .contract import TrialMetrics, TrialResult
+from .errors import BadConfigError
 from .evaluation import Score, by_error_type, judge_suite, outcomes
 from .gates import judge, pass_rate
 from .hyperparameters import Hyperparameters
 from .metrics import Bootstrap, count_operations, paired_bootstrap, relative_improvement
-from .models import merged
+from .models import Base, merged
 from .session import Session
 from .tracking import Tracker
 from .training import Progress, Training
@@ -46,7 +47,8 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
     try:
         baseline = {name: session.baseline(name) for name in session.sets_to_score()}
         _report_inputs(session, tracker, baseline)
-        model = session.base.build(hyperparameters, seed=config.seed).to(topology.device)
+        base = _base_of(session, hyperparameters)
+        model = base.build(hyperparameters, seed=config.seed).to(topology.device)
         store = None
         if config.checkpoints is not None and (tracker.run_id or topology.size > 1):
             run_id = topology.broadcast(tracker.run_id)
@@ -66,13 +68,13 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
             )
 
         def validate(step: int, epoch: float) -> None:
-            validation = session.evaluate(model, "validation", with_loss=True)
+            validation = session.evaluate(model, "validation", with_loss=True, base=base)
             tracker.log(_eval_values(validation) | {"train/epoch": epoch}, step=step)
             log.info("Epoch %.2f: validation WER %.4f.", epoch, validation.wer)
 
         training = Training(
             model=model,
-            base=session.base,
+            base=base,
             examples=session.sets["train"],
             hyperparameters=hyperparameters,
             seed=config.seed,
@@ -85,9 +87,10 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
         )
         last = training.run()
         trained = time.monotonic()
-        model = merged(model)
+        model = merged(model, base)
         scores = {
-            name: session.evaluate(model, name, with_loss=name == "validation") for name in session.sets_to_score()
+            name: session.evaluate(model, name, with_loss=name == "validation", base=base)
+            for name in session.sets_to_score()
         }
         evaluated = time.monotonic()
         result = judge_scores(session, scores, baseline)
@@ -102,7 +105,7 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
         if topology.leads:
             _report_result(session, tracker, result, scores, baseline)
             result = result.model_copy(
-                update={"artifact": _keep_model(session, tracker, model, result, hyperparameters)}
+                update={"artifact": _keep_model(session, tracker, model, base, result, hyperparameters)}
             )
         if store is not None and topology.leads:
             store.clear()
@@ -112,6 +115,24 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
     finally:
         model = None
         release_memory()
+
+
+def _base_of(session: Session, hyperparameters: Hyperparameters) -> Base:
+    """The checkpoint that the trial starts from: the model in service, for shorter inputs if that is wanted.
+
+    Raises:
+        BadConfigError: A clip is longer than the wanted input.
+    """
+    seconds = hyperparameters.input_seconds
+    if seconds is None:
+        return session.base
+    everything = [example for rows in (session.sets["train"], *session.sets_to_score().values()) for example in rows]
+    longest = max(everything, key=lambda example: example.seconds)
+    if longest.seconds > seconds:
+        raise BadConfigError(
+            f"hyperparameters.input_seconds {seconds} cuts {longest.utterance.audio} of {longest.seconds:.2f} s; raise."
+        )
+    return session.base.shortened(seconds)
 
 
 def release_memory() -> None:
@@ -237,7 +258,7 @@ def _rows(session: Session, name: str, candidate: Score, baseline: Score) -> lis
 
 
 def _keep_model(
-    session: Session, tracker: Tracker, model: Any, result: TrialResult, hyperparameters: Hyperparameters
+    session: Session, tracker: Tracker, model: Any, base: Base, result: TrialResult, hyperparameters: Hyperparameters
 ) -> str | None:
     """Saves the model where the configuration wants it: as an artifact, in the output folder, or both."""
     config = session.config
@@ -248,11 +269,11 @@ def _keep_model(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(folder)
-        session.base.processor.save_pretrained(folder)
+        base.processor.save_pretrained(folder)
         if config.artifact is None:
             return None
         metadata = {
-            "base_model": session.base.name,
+            "base_model": base.name,
             "normalizer": config.dataset.normalizer,
             "dataset": session.manifest.uri,
             "dataset_fingerprint": session.manifest.fingerprint,
