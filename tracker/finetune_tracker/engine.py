@@ -104,7 +104,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         runs = [sweeps.SweepRun(**run) for run in request["runs"]]
         if request["op"] == "stop":
             return {"names": [run.name for run in sweeps.stop_runs(spec, runs)]}
-        suggestion = sweeps.next_run(spec, runs)
+        suggestion = _next_run(spec, runs)
         return {"config": None if suggestion is None else _plain(suggestion.config)}
     except Exception as e:
         return {"error": f"{e or type(e).__name__}"}
@@ -121,8 +121,24 @@ def _violations(spec: dict[str, Any]) -> list[str]:
     import sweeps
 
     found = [str(v) for v in sweeps.schema_violations_from_proposed_config(spec)]
-    sweeps.next_run(spec, [])  # what this raises, every hand-out would raise
+    _next_run(spec, [])  # what this raises, every hand-out would raise
     return found
+
+
+def _next_run(spec: dict[str, Any], runs: list[Any]) -> Any:
+    """`sweeps.next_run`, which imports scikit-learn whatever the method: half a second that only bayes needs."""
+    method = spec.get("method")
+    if method == "grid":
+        from sweeps.grid_search import grid_search_next_runs
+
+        return grid_search_next_runs(runs, spec)[0]
+    if method == "random":
+        from sweeps.random_search import random_search_next_runs
+
+        return random_search_next_runs(spec)[0]
+    import sweeps
+
+    return sweeps.next_run(spec, runs)
 
 
 def _grid_size(spec: dict[str, Any]) -> int | None:

@@ -120,6 +120,8 @@ class Operation:
         if isinstance(value, Node):
             raise BadRequest(f"field {nodes[0].name.value!r} needs a selection of subfields")
         if isinstance(value, list | tuple):
+            if nodes[0].selection_set is None:
+                return list(value)
             return [self._complete(v, nodes, depth + 1) for v in value]
         return value
 

@@ -47,9 +47,14 @@ def sampled_keys(db: sqlite3.Connection, run: int, spec: str) -> list[dict[str, 
     for key in keys:
         condition += " AND json_extract(line, ?) IS NOT NULL"
         params.append(f'$."{key}"')
-    rows = db.execute(f"SELECT line FROM history WHERE {condition} ORDER BY step", params).fetchall()
-    stride = max(1, -(-len(rows) // wanted))
-    picked = [json.loads(row["line"]) for row in rows[(len(rows) - 1) % stride :: stride]] if rows else []
+    found = db.execute(f"SELECT offset FROM history WHERE {condition} ORDER BY step, offset", params).fetchall()
+    stride = max(1, -(-len(found) // wanted))
+    picked = []
+    for row in found[(len(found) - 1) % stride :: stride] if found else []:
+        (line,) = db.execute(
+            "SELECT line FROM history WHERE run_id = ? AND offset = ?", (run, row["offset"])
+        ).fetchone()
+        picked.append(json.loads(line))
     return [{k: row[k] for k in (*keys, "_step") if k in row} for row in picked] if keys else picked
 
 

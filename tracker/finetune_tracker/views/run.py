@@ -274,11 +274,14 @@ def find_runs(
     limit, offset = graphql.page(first, after)
     condition, params = query_filters.where(query_filters.parse_filters(filters), query_filters.RUNS)
     sorting, order_params = query_filters.order_by(order, query_filters.RUNS, "runs.created_at, runs.id")
-    rows = ctx.all(
-        f"SELECT runs.* FROM runs WHERE {scope} AND {condition} ORDER BY {sorting} LIMIT ? OFFSET ?",
+    found = ctx.all(
+        f"SELECT runs.id FROM runs WHERE {scope} AND {condition} ORDER BY {sorting} LIMIT ? OFFSET ?",
         *scope_params, *params, *order_params, limit + 1, offset,
     )  # fmt: skip
-    return graphql.connection([Run(ctx, r) for r in rows[:limit]], offset=offset, more=len(rows) > limit)
+    # Sorting ids instead of whole rows: configs and summaries are kilobytes each.
+    rows = (ctx.one("SELECT * FROM runs WHERE id = ?", r["id"]) for r in found[:limit])
+    nodes = [Run(ctx, row) for row in rows if row is not None]
+    return graphql.connection(nodes, offset=offset, more=len(found) > limit)
 
 
 def _log_line(row: Any) -> dict[str, Any]:

@@ -78,7 +78,11 @@ function rows(document, find) {
 function histogram(entry, title) {
   const counts = entry.values ?? [];
   const edges = entry.bins ?? counts.map((_, i) => (entry.packedBins?.min ?? 0) + i * (entry.packedBins?.size ?? 1));
-  return bars(title, counts.map((count, i) => [number(edges[i]), count]));
+  const merged = Math.max(1, Math.ceil(counts.length / 16)), rows = [];
+  for (let i = 0; i < counts.length; i += merged) {
+    rows.push([`from ${number(edges[i])}`, counts.slice(i, i + merged).reduce((sum, count) => sum + count, 0)]);
+  }
+  return bars(title, rows);
 }
 
 /** Charts that were logged with wandb.plot: [[key, element]], from the run's own section of the configuration. */
