@@ -2,9 +2,10 @@
 
 Usage: python sandbox/generate/definitions.py [VERSION]
 
-The package carries the schemas Kubernetes publishes (Apache-2.0). They are brought back to OpenAPI 3.0 (its converter added
-`null` to every type), cut to the API groups that the sandbox serves, and written to `apiserver/data/definitions.txt.gz`: one line
-for each definition, with its name, the kinds it defines and its schema, so that the server parses only what it needs.
+The package carries the schemas Kubernetes publishes (Apache-2.0). They are brought back to OpenAPI 3.0 (its converter
+added `null` to every type), cut to the API groups that the sandbox serves, and written to
+`apiserver/data/definitions.txt.gz`: one line for each definition, with its name, kinds and schema: the
+server parses only what it needs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,24 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 
 TARGET = Path(__file__).parents[1] / "finetune_sandbox/apiserver/data/definitions.txt.gz"
-GROUPS = (
-    "admissionregistration.v1. apps.v1. authentication.v1. authorization.v1. autoscaling.v1. autoscaling.v2. batch.v1."
-    " coordination.v1. core.v1. discovery.v1. events.v1. networking.v1. policy.v1. rbac.v1. scheduling.v1. storage.v1."
-).split()
+GROUPS = [
+    "admissionregistration.v1.",
+    "apps.v1.",
+    "authentication.v1.",
+    "authorization.v1.",
+    "autoscaling.v1.",
+    "autoscaling.v2.",
+    "batch.v1.",
+    "coordination.v1.",
+    "core.v1.",
+    "discovery.v1.",
+    "events.v1.",
+    "networking.v1.",
+    "policy.v1.",
+    "rbac.v1.",
+    "scheduling.v1.",
+    "storage.v1.",
+]
 MACHINERY = ("io.k8s.apimachinery.", "io.k8s.apiextensions-apiserver.")
 
 
@@ -57,12 +72,17 @@ def main(version: str = "1.37.0") -> None:
     source = Path(kubernetes_validate.__file__).parent / f"kubernetes-json-schema/v{version}-local/_definitions.json"
     found = json.loads(source.read_text())["$defs"]
     out = {name: restore(schema) for name, schema in sorted(found.items()) if wanted(name)}
-    out["io.k8s.apimachinery.pkg.util.intstr.IntOrString"] = {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}
+    out["io.k8s.apimachinery.pkg.util.intstr.IntOrString"] = {
+        "oneOf": [{"type": "integer"}, {"type": "string"}],
+        "format": "int-or-string",
+    }
     for name in ("ContainerPort", "ServicePort"):  # a key of keyed lists, whose default the published schemas leave out
         out["io.k8s.api.core.v1." + name]["properties"]["protocol"]["default"] = "TCP"
     lines = []
     for name, schema in out.items():
-        kinds = [[kind["group"], kind["version"], kind["kind"]] for kind in schema.get("x-kubernetes-group-version-kind", ())]
+        kinds = [
+            [kind["group"], kind["version"], kind["kind"]] for kind in schema.get("x-kubernetes-group-version-kind", ())
+        ]
         lines.append("\t".join([name, compact(kinds), compact(schema)]))
     data = "\n".join(lines).encode()
     TARGET.write_bytes(gzip.compress(data, 9, mtime=0))

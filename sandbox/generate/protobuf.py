@@ -2,11 +2,12 @@
 
 Usage: python sandbox/generate/protobuf.py GOCODE
 
-GOCODE is the folder `usr/share/gocode/src` of Debian's packages `golang-k8s-api-dev` and `golang-k8s-apimachinery-dev`. The tags of
-the Go structs say all there is to know: field number, wire type, JSON name, whether the field is a pointer or inlined.
+GOCODE is the folder `usr/share/gocode/src` of Debian's packages `golang-k8s-api-dev` and `golang-k8s-apimachinery-dev`.
+The tags of the Go structs say all there is to know: field number, wire type, JSON name, pointer or inlined.
 
-The table maps a type name to its fields: `{number: [json name, kind, type, flags]}`. Kinds: `m` message, `s` string, `b` bytes,
-`i` integer, `t` boolean, `d` double, `M` map. Flags: `r` repeated, `p` pointer (zero values are kept), `n` inlined.
+The table maps a type name to its fields: `{number: [json name, kind, type, flags]}`. Kinds: `m` message, `s` string,
+`b` bytes, `i` integer, `t` boolean, `d` double, `M` map. Flags: `r` repeated, `p` pointer (zero values are kept),
+`n` inlined.
 """
 
 from __future__ import annotations
@@ -21,18 +22,32 @@ from typing import Any
 TARGET = Path(__file__).parents[1] / "finetune_sandbox/apiserver/data/protobuf.json.gz"
 PACKAGES = {
     f"k8s.io/api/{group}": group.replace("/", ".")
-    for group in (
-        "admissionregistration/v1 apps/v1 authentication/v1 authorization/v1 autoscaling/v1 autoscaling/v2 batch/v1 coordination/v1 core/v1"
-        " discovery/v1 events/v1 networking/v1 policy/v1 rbac/v1 scheduling/v1 storage/v1"
-    ).split()
+    for group in [
+        "admissionregistration/v1",
+        "apps/v1",
+        "authentication/v1",
+        "authorization/v1",
+        "autoscaling/v1",
+        "autoscaling/v2",
+        "batch/v1",
+        "coordination/v1",
+        "core/v1",
+        "discovery/v1",
+        "events/v1",
+        "networking/v1",
+        "policy/v1",
+        "rbac/v1",
+        "scheduling/v1",
+        "storage/v1",
+    ]
 } | {
     "k8s.io/apimachinery/pkg/apis/meta/v1": "meta.v1",
     "k8s.io/apimachinery/pkg/runtime": "runtime",
 }
 WIRE = {"bytes": "s", "varint": "i", "fixed64": "d", "fixed32": "d"}
-STRUCT = re.compile(r"^type (\w+) struct \{$(.*?)^\}$", re.M | re.S)
-FIELD = re.compile(r"^\s*(?:(\w+)\s+)?([*\[\]\w.]+(?:\[[\w.]+\][*\[\]\w.]+)?)\s+`(.*?)`", re.M)
-ALIAS = re.compile(r"^type (\w+) (\[\]|map\[)?[\w.\]]+$", re.M)
+STRUCT = re.compile(r"^type (\w+) struct \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
+FIELD = re.compile(r"^\s*(?:(\w+)\s+)?([*\[\]\w.]+(?:\[[\w.]+\][*\[\]\w.]+)?)\s+`(.*?)`", re.MULTILINE)
+ALIAS = re.compile(r"^type (\w+) (\[\]|map\[)?[\w.\]]+$", re.MULTILINE)
 
 
 def parse(folder: Path, package: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -42,8 +57,8 @@ def parse(folder: Path, package: str) -> tuple[dict[str, Any], dict[str, str]]:
     for source in sorted(folder.glob("*.go")):
         if source.name.endswith("_test.go") or source.name.startswith(("zz_", "generated")):
             continue
-        text = re.sub(r"^\s*//.*$", "", source.read_text(), flags=re.M)
-        for found in re.finditer(r"^type (\w+) ([\[\]\w.]+)$", text, re.M):
+        text = re.sub(r"^\s*//.*$", "", source.read_text(), flags=re.MULTILINE)
+        for found in re.finditer(r"^type (\w+) ([\[\]\w.]+)$", text, re.MULTILINE):
             aliases[f"{package}.{found[1]}"] = found[2]
         for name, body in STRUCT.findall(text):
             fields = {}
@@ -66,14 +81,19 @@ def main(gocode: str) -> None:
         found, named = parse(Path(gocode) / folder, package)
         structs |= found
         aliases |= named
-    table = {name: {number: describe(*field, name, structs, aliases) for number, field in fields.items()} for name, fields in structs.items()}
+    table = {
+        name: {number: describe(*field, name, structs, aliases) for number, field in fields.items()}
+        for name, fields in structs.items()
+    }
     table = {name: fields for name, fields in table.items() if fields}
     data = json.dumps(table, separators=(",", ":"), sort_keys=True).encode()
     TARGET.write_bytes(gzip.compress(data, 9, mtime=0))
     print(f"{len(table)} types, {len(data)} bytes, {TARGET.stat().st_size} compressed")
 
 
-def describe(name: str, kind: str, wire: str, inline: bool, owner: str, structs: dict[str, Any], aliases: dict[str, str]) -> list[str]:
+def describe(
+    name: str, kind: str, wire: str, inline: bool, owner: str, structs: dict[str, Any], aliases: dict[str, str]
+) -> list[str]:
     """One field as the decoder wants it."""
     flags = ("n" if inline else "") + ("p" if kind.startswith("*") else "")
     kind = kind.lstrip("*")
@@ -92,7 +112,15 @@ def describe(name: str, kind: str, wire: str, inline: bool, owner: str, structs:
     target = qualify(kind, package)
     if kind == "bool":
         return [name, "t", "", flags]
-    if target in structs or kind.rpartition(".")[2] in ("Quantity", "IntOrString", "Time", "MicroTime", "RawExtension", "FieldsV1", "Duration"):
+    if target in structs or kind.rpartition(".")[2] in (
+        "Quantity",
+        "IntOrString",
+        "Time",
+        "MicroTime",
+        "RawExtension",
+        "FieldsV1",
+        "Duration",
+    ):
         return [name, "m", target, flags]
     return [name, WIRE[wire], "", flags]
 
@@ -103,7 +131,15 @@ def qualify(kind: str, package: str) -> str:
     prefix, _, short = kind.rpartition(".")
     if not prefix:
         return f"{package}.{short}"
-    known = {"metav1": "meta.v1", "v1": "core.v1", "corev1": "core.v1", "runtime": "runtime", "resource": "resource", "intstr": "intstr", "batchv1": "batch.v1"}
+    known = {
+        "metav1": "meta.v1",
+        "v1": "core.v1",
+        "corev1": "core.v1",
+        "runtime": "runtime",
+        "resource": "resource",
+        "intstr": "intstr",
+        "batchv1": "batch.v1",
+    }
     return f"{known.get(prefix, prefix)}.{short}"
 
 

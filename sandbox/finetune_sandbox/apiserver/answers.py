@@ -34,7 +34,12 @@ def present(resource: Resource, body: Obj, form: str, query: Mapping[str, str]) 
     if listed is None:
         return partial(body)
     items = [partial(obj) for obj in objects]
-    return {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": body["metadata"], "items": items}
+    return {
+        "kind": "PartialObjectMetadataList",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": body["metadata"],
+        "items": items,
+    }
 
 
 def _named(resource: Resource, obj: Obj) -> Obj:
@@ -55,7 +60,9 @@ def renderer(resource: Resource, form: str, query: Mapping[str, str]) -> Callabl
         headers, first = first, False
         meta = {"resourceVersion": obj["metadata"]["resourceVersion"]}
         rows = [] if set(obj) == {"kind", "apiVersion", "metadata"} and "name" not in obj["metadata"] else [obj]
-        return table(resource, rows, obj["metadata"] if not rows else meta, query.get("includeObject", "Metadata"), headers)
+        return table(
+            resource, rows, obj["metadata"] if not rows else meta, query.get("includeObject", "Metadata"), headers
+        )
 
     return render
 

@@ -49,7 +49,10 @@ def read(data: bytes, media: str, resource: Resource | None, yaml_allowed: bool 
     except ValueError as error:
         shown = data.decode(errors="replace")
         why = "unexpected end of JSON input" if _is_cut(data) else str(error)
-        text = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({shown[:60]})"
+        text = (
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse"
+            f" error: {why} ({shown[:60]})"
+        )
         raise bad_request(text) from error
 
 

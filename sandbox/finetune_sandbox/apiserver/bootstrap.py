@@ -12,16 +12,55 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-_CORE = "configmaps endpoints persistentvolumeclaims pods replicationcontrollers replicationcontrollers/scale serviceaccounts services".split()
-_VIEWED = "bindings events limitranges namespaces/status pods/log pods/status resourcequotas resourcequotas/status namespaces".split()
+_CORE = [
+    "configmaps",
+    "endpoints",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "replicationcontrollers/scale",
+    "serviceaccounts",
+    "services",
+]
+_VIEWED = [
+    "bindings",
+    "events",
+    "limitranges",
+    "namespaces/status",
+    "pods/log",
+    "pods/status",
+    "resourcequotas",
+    "resourcequotas/status",
+    "namespaces",
+]
 _WORKLOADS: dict[str, list[str]] = {
-    "apps": "daemonsets deployments deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale".split(),
+    "apps": [
+        "daemonsets",
+        "deployments",
+        "deployments/scale",
+        "replicasets",
+        "replicasets/scale",
+        "statefulsets",
+        "statefulsets/scale",
+    ],
     "autoscaling": ["horizontalpodautoscalers"],
     "batch": ["cronjobs", "jobs"],
     "networking.k8s.io": ["ingresses", "networkpolicies"],
     "policy": ["poddisruptionbudgets"],
 }
-_DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]
+_DISCOVERY = [
+    "/api",
+    "/api/*",
+    "/apis",
+    "/apis/*",
+    "/healthz",
+    "/livez",
+    "/openapi",
+    "/openapi/*",
+    "/readyz",
+    "/version",
+    "/version/",
+]
 _PUBLIC = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 _RBAC = "rbac.authorization.k8s.io"
 _AGGREGATE = _RBAC + "/aggregate-to-"
@@ -36,8 +75,13 @@ def _view() -> list[dict[str, Any]]:
 
 
 def _edit() -> list[dict[str, Any]]:
-    rules = [_rule([""], ["secrets", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"], _READ)]
-    rules += [_rule([""], [*_CORE, "secrets", "events"], _WRITE), _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"])]
+    rules = [
+        _rule([""], ["secrets", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"], _READ)
+    ]
+    rules += [
+        _rule([""], [*_CORE, "secrets", "events"], _WRITE),
+        _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
+    ]
     rules += [_rule([group], found, _WRITE) for group, found in _WORKLOADS.items()]
     return [*rules, _rule(["coordination.k8s.io"], ["leases"], _READ + _WRITE)]
 
@@ -87,7 +131,12 @@ def fill(state: State) -> None:
     for name, groups in _BINDINGS.items():
         subjects = [{"kind": "Group", "apiGroup": _RBAC, "name": group} for group in groups.split()]
         reference = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name}
-        _create(state, _RBAC, "clusterrolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects})
+        _create(
+            state,
+            _RBAC,
+            "clusterrolebindings",
+            {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects},
+        )
     for name, value in _PRIORITIES.items():
         _create(state, "scheduling.k8s.io", "priorityclasses", {"metadata": {"name": name}, "value": value})
     state.store.forget_history()

@@ -27,7 +27,11 @@ class CustomResources:
         """Reacts to a change: of a CRD, or of the last object of one that is being deleted."""
         if event.storage == STORAGE:
             asyncio.get_running_loop().call_soon(self._reconcile, event.obj["metadata"]["name"])
-        elif event.kind == "DELETED" and (crd := self._definition(event.storage)) and crd["metadata"].get("deletionTimestamp"):
+        elif (
+            event.kind == "DELETED"
+            and (crd := self._definition(event.storage))
+            and crd["metadata"].get("deletionTimestamp")
+        ):
             asyncio.get_running_loop().call_soon(self._reconcile, crd["metadata"]["name"])
 
     def _definition(self, storage: str) -> Obj | None:
@@ -62,10 +66,16 @@ class CustomResources:
                 found[kind] = _condition(kind, "True", reason, message)
         storage = next(version["name"] for version in spec["versions"] if version["storage"])
         stored = list(status.get("storedVersions") or ())
-        new = {"conditions": list(found.values()), "acceptedNames": accepted, "storedVersions": stored + [storage] * (storage not in stored)}
+        new = {
+            "conditions": list(found.values()),
+            "acceptedNames": accepted,
+            "storedVersions": stored + [storage] * (storage not in stored),
+        }
         if new != status or CLEANUP not in (crd["metadata"].get("finalizers") or ()):
             finalizers = [*(name for name in crd["metadata"].get("finalizers") or () if name != CLEANUP), CLEANUP]
-            self.state.store.put(STORAGE, {**crd, "metadata": {**crd["metadata"], "finalizers": finalizers}, "status": new})
+            self.state.store.put(
+                STORAGE, {**crd, "metadata": {**crd["metadata"], "finalizers": finalizers}, "status": new}
+            )
 
     def _clean_up(self, crd: Obj) -> None:
         """Deletes the objects of a CRD that goes, then lets it go."""
@@ -91,7 +101,11 @@ class CustomResources:
                 return
         conditions = list((current.get("status") or {}).get("conditions") or ())
         if not any(condition["type"] == "Terminating" and condition["status"] == "True" for condition in conditions):
-            conditions.append(_condition("Terminating", "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress"))
+            conditions.append(
+                _condition(
+                    "Terminating", "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress"
+                )
+            )
             latest = store.get(STORAGE, None, crd["metadata"]["name"])
             if latest is not None:
                 store.put(STORAGE, {**latest, "status": {**latest.get("status", {}), "conditions": conditions}})
@@ -119,12 +133,17 @@ def resource_of(spec: Mapping[str, Any], version: Mapping[str, Any]) -> Resource
     schema = (version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True}
     if spec.get("preserveUnknownFields"):
         schema = {**schema, "x-kubernetes-preserve-unknown-fields": True}
-    selectable = {field["jsonPath"].lstrip("."): field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()}
+    selectable = {
+        field["jsonPath"].lstrip("."): field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()
+    }
     paths = ("specReplicasPath", "statusReplicasPath", "labelSelectorPath")
     return Resource(
         spec["group"], version["name"], names["kind"], names["plural"], spec["scope"] == "Namespaced", Node(schema),
-        singular=names.get("singular", ""), list_kind=names.get("listKind", ""), short_names=tuple(names.get("shortNames") or ()),
-        categories=tuple(names.get("categories") or ()), subresources=frozenset(subresources), custom=spec, selectable=selectable,
+        singular=names.get("singular", ""), list_kind=names.get("listKind", ""),
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()), subresources=frozenset(subresources), custom=spec,
+        selectable=selectable,
         scale=tuple((scale.get(path) or "").lstrip(".") for path in paths) if scale is not None else None,  # type: ignore[arg-type]
-        columns=version.get("additionalPrinterColumns") or [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
+        columns=version.get("additionalPrinterColumns") or [{"name": "Age", "type": "date",
+        "jsonPath": ".metadata.creationTimestamp"}],
     )  # fmt: skip

@@ -7,15 +7,19 @@ from typing import Any
 from .cel.rules import evaluate, has_rules
 from .errors import FieldError
 from .resources import Resource
-from .schema.validate import MISSING, validate as validate_schema
+from .schema.validate import MISSING
+from .schema.validate import validate as validate_schema
 
 _BLOCKING = frozenset({"Required", "TypeInvalid", "NotSupported", "TooLong", "TooMany"})
 _UNCHECKED = (
-    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete"
+    " validation"
 )
 
 
-def validate(resource: Resource, obj: dict[str, Any], old: dict[str, Any] | None, errors: list[FieldError]) -> list[FieldError]:
+def validate(
+    resource: Resource, obj: dict[str, Any], old: dict[str, Any] | None, errors: list[FieldError]
+) -> list[FieldError]:
     """Everything that is wrong with a custom object beyond its metadata.
 
     Args:

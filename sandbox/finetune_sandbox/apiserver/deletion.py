@@ -13,7 +13,17 @@ from .store import Obj
 if TYPE_CHECKING:
     from .state import State
 
-_RETURNS_OBJECT = frozenset("pods services serviceaccounts podtemplates persistentvolumes persistentvolumeclaims resourcequotas".split())
+_RETURNS_OBJECT = frozenset(
+    [
+        "pods",
+        "services",
+        "serviceaccounts",
+        "podtemplates",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "resourcequotas",
+    ]
+)
 _ORPHANED = ("batch/jobs", "/replicationcontrollers")
 _POLICIES = ("Background", "Foreground", "Orphan")
 
@@ -48,7 +58,11 @@ def delete(state: State, resource: Resource, obj: Obj, wanted: dict[str, Any], o
     if meta.get("deletionTimestamp"):
         earlier = meta.get("deletionGracePeriodSeconds")
         grace = min(grace, earlier) if earlier is not None else grace
-    new_meta = {**meta, "deletionTimestamp": meta.get("deletionTimestamp") or clock.after(grace), "deletionGracePeriodSeconds": grace}
+    new_meta = {
+        **meta,
+        "deletionTimestamp": meta.get("deletionTimestamp") or clock.after(grace),
+        "deletionGracePeriodSeconds": grace,
+    }
     if meta.get("deletionTimestamp") and grace < (meta.get("deletionGracePeriodSeconds") or 0):
         new_meta["deletionTimestamp"] = clock.after(grace)
     if not meta.get("deletionTimestamp") and "generation" in meta:
@@ -74,13 +88,21 @@ def answer(resource: Resource, obj: Obj, gone: bool) -> Obj:
             meta = {key: value for key, value in obj["metadata"].items() if not key.startswith("deletion")}
             return {**obj, "metadata": meta}
         return obj
-    details = {"name": obj["metadata"]["name"], "group": resource.group, "kind": resource.plural, "uid": obj["metadata"]["uid"]}
+    details = {
+        "name": obj["metadata"]["name"],
+        "group": resource.group,
+        "kind": resource.plural,
+        "uid": obj["metadata"]["uid"],
+    }
     return status_object("Success", details={key: value for key, value in details.items() if value})
 
 
 def _check_preconditions(resource: Resource, obj: Obj, wanted: dict[str, Any]) -> None:
     meta = obj["metadata"]
-    for key, shown, what in (("uid", "UID", "deleted and then recreated"), ("resourceVersion", "ResourceVersion", "modified")):
+    for key, shown, what in (
+        ("uid", "UID", "deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "modified"),
+    ):
         if wanted.get(key) is not None and wanted[key] != meta[key]:
             why = (
                 f"the {shown} in the precondition ({wanted[key]}) does not match the {shown} in record ({meta[key]})."
@@ -102,7 +124,8 @@ def _policy(resource: Resource, wanted: dict[str, Any], options: Options) -> str
     if policy is None and resource.storage in _ORPHANED:
         if resource.plural == "jobs":
             options.warnings.append(
-                "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set"
+                "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to"
+                " remove them or set"
                 " propagationPolicy=Orphan to suppress this warning"
             )
         policy = "Orphan"

@@ -10,9 +10,16 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 """Content type of the aggregated form; clients compare it literally."""
 
 VERSION = {
-    "major": "1", "minor": "32", "gitVersion": "v1.32.3+sandbox", "gitCommit": "32cc146f75aad04beaaa245a7157eb35063a9f99",
-    "gitTreeState": "clean", "buildDate": "2025-03-11T19:58:59Z", "goVersion": "go1.23.6", "compiler": "gc", "platform": "linux/amd64",
-}  # fmt: skip
+    "major": "1",
+    "minor": "32",
+    "gitVersion": "v1.32.3+sandbox",
+    "gitCommit": "32cc146f75aad04beaaa245a7157eb35063a9f99",
+    "gitTreeState": "clean",
+    "buildDate": "2025-03-11T19:58:59Z",
+    "goVersion": "go1.23.6",
+    "compiler": "gc",
+    "platform": "linux/amd64",
+}
 
 _CUSTOM_VERBS = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
 _SUB_KINDS = {
@@ -21,7 +28,13 @@ _SUB_KINDS = {
     "eviction": ("policy", "v1", "Eviction"),
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }
-_SUB_VERBS = {"binding": ["create"], "eviction": ["create"], "token": ["create"], "log": ["get"], "finalize": ["update"]}
+_SUB_VERBS = {
+    "binding": ["create"],
+    "eviction": ["create"],
+    "token": ["create"],
+    "log": ["get"],
+    "finalize": ["update"],
+}
 _READ_WRITE = ["get", "patch", "update"]
 _PREFERRED = ["", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch"]
 
@@ -30,7 +43,9 @@ def group_names(registry: Registry) -> list[str]:
     """The groups in the order that decides which one a short name means."""
     rank = {group: at for at, group in enumerate(_PREFERRED)}
     custom = {resource.group for resource in registry if resource.custom is not None}
-    return sorted((group for group in registry.groups() if group), key=lambda group: (group in custom, rank.get(group, 99), group))
+    return sorted(
+        (group for group in registry.groups() if group), key=lambda group: (group in custom, rank.get(group, 99), group)
+    )
 
 
 def api_group(registry: Registry, group: str) -> dict[str, Any] | None:
@@ -74,7 +89,12 @@ def resource_list(registry: Registry, group: str, version: str) -> dict[str, Any
         for sub in sorted(resource.subresources):
             kind = _SUB_KINDS.get(sub)
             name = f"{resource.plural}/{sub}"
-            entry = {"name": name, "singularName": "", "namespaced": resource.namespaced, "kind": kind[2] if kind else resource.kind}
+            entry = {
+                "name": name,
+                "singularName": "",
+                "namespaced": resource.namespaced,
+                "kind": kind[2] if kind else resource.kind,
+            }
             if kind and kind[0]:
                 entry |= {"group": kind[0], "version": kind[1]}
             listed.append({**entry, "verbs": _SUB_VERBS.get(sub, _READ_WRITE)})
@@ -94,9 +114,16 @@ def aggregated(registry: Registry, core: bool) -> dict[str, Any]:
     for group in [""] if core else group_names(registry):
         versions = []
         for version in groups[group]:
-            found = [_discovered(resource) for resource in registry if (resource.group, resource.version) == (group, version)]
+            found = [
+                _discovered(resource) for resource in registry if (resource.group, resource.version) == (group, version)
+            ]
             versions.append({"version": version, "resources": found, "freshness": "Current"})
-        items.append({"metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}, "versions": versions})
+        items.append(
+            {
+                "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
+                "versions": versions,
+            }
+        )
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 
@@ -116,7 +143,11 @@ def _discovered(resource: Resource) -> dict[str, Any]:
     for sub in sorted(resource.subresources):
         group, version, kind = _SUB_KINDS.get(sub, (resource.group, resource.version, resource.kind))
         subs.append(
-            {"subresource": sub, "responseKind": {"group": group, "version": version, "kind": kind}, "verbs": _SUB_VERBS.get(sub, _READ_WRITE)}
+            {
+                "subresource": sub,
+                "responseKind": {"group": group, "version": version, "kind": kind},
+                "verbs": _SUB_VERBS.get(sub, _READ_WRITE),
+            }
         )
     if subs:
         entry["subresources"] = subs

@@ -75,7 +75,9 @@ def _write(state: State, call: Call, options: Options) -> Result:
     route, resource, sub = call.route, call.resource, call.route.subresource
     if route.verb == "patch":
         if sub == "scale":
-            scale = subresources.write_scale(state, resource, call.namespace, route.name, None, call.media, options, call.data)
+            scale = subresources.write_scale(
+                state, resource, call.namespace, route.name, None, call.media, options, call.data
+            )
             return Result(scale, 200, tuple(options.warnings))
         guard = lambda obj: rbac.check_escalation(state.store, call.user, resource.plural, obj)  # noqa: E731
         obj, created = patch(state, resource, call.namespace, route.name, call.data, call.media, options, sub, guard)
@@ -91,7 +93,12 @@ def _write(state: State, call: Call, options: Options) -> Result:
         return Result(subresources.write_scale(state, resource, call.namespace, route.name, body, None, options, b""))
     if sub == "finalize":
         return Result(subresources.finalize(state, resource, route.name, body))
-    rbac.check_escalation(state.store, call.user, resource.plural, {**body, "metadata": {**(body.get("metadata") or {}), "name": route.name}})
+    rbac.check_escalation(
+        state.store,
+        call.user,
+        resource.plural,
+        {**body, "metadata": {**(body.get("metadata") or {}), "name": route.name}},
+    )
     obj, created = write.replace(state, resource, call.namespace, route.name, body, options, sub)
     return Result(obj, 201 if created else 200, tuple(options.warnings))
 
@@ -99,14 +106,20 @@ def _write(state: State, call: Call, options: Options) -> Result:
 def _create(state: State, call: Call, body: Any, options: Options) -> Result:
     route, resource = call.route, call.resource
     if route.subresource:
-        return Result(subresources.create(state, resource, call.namespace, route.name, route.subresource, body, options), 201)
+        return Result(
+            subresources.create(state, resource, call.namespace, route.name, route.subresource, body, options), 201
+        )
     if route.name:
         raise method_not_allowed()
     if resource.verbs == ("create",):
         decoded = write.decode(resource, body, options)
         if resource.kind == "TokenReview":
             return Result(_token_review(state, decoded), 201)
-        return Result(rbac.review(state.store, call.user, resource.kind, route.namespace or "", decoded), 201, tuple(options.warnings))
+        return Result(
+            rbac.review(state.store, call.user, resource.kind, route.namespace or "", decoded),
+            201,
+            tuple(options.warnings),
+        )
     if resource.group == "rbac.authorization.k8s.io":
         meta = {"name": "", **(body.get("metadata") or {}), "namespace": route.namespace or ""}
         rbac.check_escalation(state.store, call.user, resource.plural, {**body, "metadata": meta})
@@ -117,7 +130,13 @@ def _token_review(state: State, body: Obj) -> Obj:
     user = state.tokens.user(state, (body.get("spec") or {}).get("token", ""))
     if user is None:
         return {**body, "status": {"authenticated": False, "error": "the token is not valid"}}
-    return {**body, "status": {"authenticated": True, "user": {"username": user.name, "uid": user.uid, "groups": list(user.groups)}}}
+    return {
+        **body,
+        "status": {
+            "authenticated": True,
+            "user": {"username": user.name, "uid": user.uid, "groups": list(user.groups)},
+        },
+    }
 
 
 def _delete(state: State, call: Call, body: Obj) -> Result:
@@ -126,7 +145,9 @@ def _delete(state: State, call: Call, body: Obj) -> Result:
     for key in ("propagationPolicy", "gracePeriodSeconds", "orphanDependents"):
         if key in query:
             text = query[key]
-            wanted[key] = int(text) if key == "gracePeriodSeconds" else text == "true" if key == "orphanDependents" else text
+            wanted[key] = (
+                int(text) if key == "gracePeriodSeconds" else text == "true" if key == "orphanDependents" else text
+            )
     options = read_options("delete", query, call.agent, wanted)
     if route.verb == "delete":
         obj = write.current(state, resource, call.namespace, route.name)

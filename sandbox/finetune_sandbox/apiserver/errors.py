@@ -43,7 +43,11 @@ class FieldError:
     def message(self) -> str:
         """The text without the field name, as it stands in a cause."""
         title = _TITLES[self.kind]
-        shown = "" if self.value is NO_VALUE or self.kind in ("Required", "Forbidden", "TooLong") else f": {quote(self.value)}"
+        shown = (
+            ""
+            if self.value is NO_VALUE or self.kind in ("Required", "Forbidden", "TooLong")
+            else f": {quote(self.value)}"
+        )
         return title + shown + (f": {self.detail}" if self.detail else "")
 
     def cause(self) -> dict[str, str]:
@@ -65,7 +69,7 @@ def unsupported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
 class ApiError(Exception):
     """An answer that is a `Status` of failure."""
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None):
+    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.details = code, reason, message, details
         self.warnings: Sequence[str] = ()
@@ -80,10 +84,8 @@ def status_object(
 ) -> dict[str, Any]:
     """A `Status`; empty members are left out."""
     body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": status}
-    for key, value in (("message", message), ("reason", reason), ("details", details), ("code", code)):
-        if value not in ("", None):
-            body[key] = value
-    return body
+    told = {"message": message, "reason": reason, "details": details, "code": code}
+    return body | {key: value for key, value in told.items() if value not in ("", None)}
 
 
 def qualified(resource: str, group: str) -> str:
@@ -98,12 +100,16 @@ def _details(group: str, kind: str, name: str = "", **more: Any) -> dict[str, An
 
 def not_found(group: str, resource: str, name: str) -> ApiError:
     """404 for an object."""
-    return ApiError(404, "NotFound", f'{qualified(resource, group)} "{name}" not found', _details(group, resource, name))
+    return ApiError(
+        404, "NotFound", f'{qualified(resource, group)} "{name}" not found', _details(group, resource, name)
+    )
 
 
 def already_exists(group: str, resource: str, name: str) -> ApiError:
     """409 for a name that is taken."""
-    return ApiError(409, "AlreadyExists", f'{qualified(resource, group)} "{name}" already exists', _details(group, resource, name))
+    return ApiError(
+        409, "AlreadyExists", f'{qualified(resource, group)} "{name}" already exists', _details(group, resource, name)
+    )
 
 
 def conflict(group: str, resource: str, name: str, why: str) -> ApiError:
@@ -120,7 +126,9 @@ def modified(group: str, resource: str, name: str) -> ApiError:
 
 def forbidden(group: str, resource: str, name: str, why: str, causes: list[dict[str, str]] | None = None) -> ApiError:
     """403 with the usual opening."""
-    opening = f'{qualified(resource, group)} "{name}" is forbidden' if name else f"{qualified(resource, group)} is forbidden"
+    opening = (
+        f'{qualified(resource, group)} "{name}" is forbidden' if name else f"{qualified(resource, group)} is forbidden"
+    )
     return ApiError(403, "Forbidden", f"{opening}: {why}", _details(group, resource, name, causes=causes))
 
 

@@ -12,15 +12,17 @@ from .errors import ApiError, FieldError, invalid
 _KEYS = {"method", "path", "status", "disconnect", "delay", "count", "probability", "retryAfter", "message"}
 
 
-class Disconnect(Exception):
+class DisconnectError(Exception):
     """The connection is to be dropped without an answer."""
 
 
 class Faults:
     """The rules in force, set by `PUT /debug/faults`.
 
-    A rule is an object with `method` and `path` (regular expressions; default: all), and what happens: `delay` (seconds),
-    then `disconnect` (true) or `status` (an HTTP code, with `retryAfter` seconds and `message`). `count` limits how often,
+    A rule is an object with `method` and `path` (regular expressions; default: all),
+    and what happens: `delay` (seconds),
+    then `disconnect` (true) or `status` (an HTTP code,
+    with `retryAfter` seconds and `message`). `count` limits how often,
     `probability` makes it happen by chance.
     """
 
@@ -39,11 +41,15 @@ class Faults:
             unknown = sorted(set(rule) - _KEYS)
             if unknown:
                 text = f"unknown field; known are {', '.join(sorted(_KEYS))}"
-                raise invalid("", "Faults", "faults", [FieldError("Invalid", f"[{index}].{unknown[0]}", text, rule[unknown[0]])])
+                raise invalid(
+                    "", "Faults", "faults", [FieldError("Invalid", f"[{index}].{unknown[0]}", text, rule[unknown[0]])]
+                )
             try:
                 re.compile(rule.get("path", "")), re.compile(rule.get("method", ""))
             except re.error as error:
-                raise invalid("", "Faults", "faults", [FieldError("Invalid", f"[{index}].path", str(error), rule.get("path"))]) from error
+                raise invalid(
+                    "", "Faults", "faults", [FieldError("Invalid", f"[{index}].path", str(error), rule.get("path"))]
+                ) from error
         self.rules = [dict(rule) for rule in rules]
         return self.rules
 
@@ -51,7 +57,7 @@ class Faults:
         """Does what the first matching rule says.
 
         Raises:
-            Disconnect: The connection is to be dropped.
+            DisconnectError: The connection is to be dropped.
             ApiError: The answer to give.
         """
         for rule in self.rules:
@@ -64,13 +70,28 @@ class Faults:
             if rule.get("delay"):
                 await asyncio.sleep(rule["delay"])
             if rule.get("disconnect"):
-                raise Disconnect
+                raise DisconnectError
             if status := rule.get("status"):
                 raise _failure(status, rule)
             return
 
 
 def _failure(status: int, rule: dict[str, Any]) -> ApiError:
-    reasons = {429: "TooManyRequests", 409: "Conflict", 410: "Expired", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable", 504: "Timeout"}
-    details = {"retryAfterSeconds": rule["retryAfter"]} if "retryAfter" in rule else {"retryAfterSeconds": 1} if status == 429 else None
+    reasons = {
+        429: "TooManyRequests",
+        409: "Conflict",
+        410: "Expired",
+        401: "Unauthorized",
+        403: "Forbidden",
+        404: "NotFound",
+        503: "ServiceUnavailable",
+        504: "Timeout",
+    }
+    details = (
+        {"retryAfterSeconds": rule["retryAfter"]}
+        if "retryAfter" in rule
+        else {"retryAfterSeconds": 1}
+        if status == 429
+        else None
+    )
     return ApiError(status, reasons.get(status, "InternalError"), rule.get("message", "a fault was injected"), details)

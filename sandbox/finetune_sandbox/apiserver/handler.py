@@ -15,7 +15,7 @@ from . import discovery, logs, rbac, write
 from .answers import json_answer, page_not_found, present, renderer, wanted_form
 from .endpoints import Call, answer
 from .errors import ApiError, bad_request
-from .faults import Disconnect, Faults
+from .faults import DisconnectError, Faults
 from .openapi import OpenApi
 from .resources import Resource
 from .routing import Route, parse
@@ -44,15 +44,15 @@ class Handler:
             return await self._answer(request)
         except ApiError as error:
             return json_answer(error.status(), error.code, error.warnings)
-        except Disconnect:
+        except DisconnectError:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except web.HTTPRequestEntityTooLarge:
-            error = ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
-            return json_answer(error.status(), error.code)
+            large = ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
+            return json_answer(large.status(), large.code)
         except Exception as error:
             _LOG.exception("%s %s", request.method, request.path)
             failure = ApiError(500, "InternalError", f"Internal error occurred: {type(error).__name__}: {error}")
@@ -138,7 +138,9 @@ class Handler:
             return json_answer(self.openapi.index())
         if path.startswith("/openapi/v3/"):
             document = self.openapi.document(path.removeprefix("/openapi/v3/"))
-            return page_not_found() if document is None else web.Response(body=document, content_type="application/json")
+            return (
+                page_not_found() if document is None else web.Response(body=document, content_type="application/json")
+            )
         return self._discover(path, request.headers.get("Accept", ""), request.host)
 
     async def _set_faults(self, request: web.BaseRequest) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from functools import cache
@@ -39,7 +40,9 @@ def compile_path(path: str) -> tuple[Step, ...]:
 def _step(found: re.Match[str]) -> Step:
     name = found["name"] or found["quoted"]
     if name == "*" or found["all"]:
-        return lambda value: list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list) else []
+        return lambda value: (
+            list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list) else []
+        )
     if name:
         key = re.sub(r"\\(.)", r"\1", name)
         return lambda value: [value[key]] if isinstance(value, dict) and key in value else []
@@ -50,8 +53,10 @@ def _step(found: re.Match[str]) -> Step:
         start, _, stop = found["slice"].partition(":")
         cut = slice(int(start) if start else None, int(stop) if stop else None)
         return lambda value: value[cut] if isinstance(value, list) else []
-    path, operator, wanted = found["field"].strip(".").split("."), found["op"], _literal(found["value"])
-    return lambda value: [item for item in value if _compare(_dig(item, path), operator, wanted)] if isinstance(value, list) else []
+    path, sign, wanted = found["field"].strip(".").split("."), found["op"], _literal(found["value"])
+    return lambda value: (
+        [item for item in value if _compare(_dig(item, path), sign, wanted)] if isinstance(value, list) else []
+    )
 
 
 def _literal(text: str) -> Any:
@@ -72,16 +77,19 @@ def _dig(value: Any, path: list[str]) -> Any:
     return value
 
 
-def _compare(found: Any, operator: str, wanted: Any) -> bool:
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _compare(found: Any, sign: str, wanted: Any) -> bool:
     try:
-        return {
-            "==": lambda: found == wanted,
-            "!=": lambda: found != wanted,
-            "<": lambda: found < wanted,
-            "<=": lambda: found <= wanted,
-            ">": lambda: found > wanted,
-            ">=": lambda: found >= wanted,
-        }[operator]()
+        return bool(_COMPARISONS[sign](found, wanted))
     except TypeError:
         return False
 

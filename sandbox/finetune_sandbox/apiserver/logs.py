@@ -41,11 +41,16 @@ def container_of(pod: Obj, query: Mapping[str, str]) -> str:
         wanted = containers[0]
     if wanted not in containers + others:
         raise bad_request(f"container {wanted} is not valid for pod {name}")
-    statuses = [*(pod.get("status", {}).get("containerStatuses") or ()), *(pod.get("status", {}).get("initContainerStatuses") or ())]
+    statuses = [
+        *(pod.get("status", {}).get("containerStatuses") or ()),
+        *(pod.get("status", {}).get("initContainerStatuses") or ()),
+    ]
     state = next((item.get("state") or {} for item in statuses if item["name"] == wanted), {})
     reason = (state.get("waiting") or {}).get("reason")
-    if reason and reason not in ("CrashLoopBackOff",):
-        text = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}.get(reason, reason)
+    if reason and reason != "CrashLoopBackOff":
+        text = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}.get(
+            reason, reason
+        )
         raise bad_request(f'container "{wanted}" in pod "{name}" is waiting to start: {text}')
     return wanted
 
@@ -74,7 +79,9 @@ async def stream(state: State, pod: Obj, query: Mapping[str, str]) -> AsyncItera
     if query.get("previous") in ("true", "1"):
         file = file.with_suffix(".previous.log")
         if not file.exists():
-            raise bad_request(f'previous terminated container "{container}" in pod "{pod["metadata"]["name"]}" not found')
+            raise bad_request(
+                f'previous terminated container "{container}" in pod "{pod["metadata"]["name"]}" not found'
+            )
     stamped = query.get("timestamps") in ("true", "1")
     since = _since(query)
     data = file.read_bytes() if file.exists() else b""

@@ -37,7 +37,13 @@ class OpenApi:
     def document(self, path: str) -> bytes | None:
         """The document of `api/v1` or `apis/GROUP/VERSION`; None for one that is not there."""
         parts = path.split("/")
-        group, version = ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else tuple(parts[1:3]) if len(parts) == 3 else ("", "")
+        group, version = (
+            ("", parts[1])
+            if parts[0] == "api" and len(parts) == 2
+            else tuple(parts[1:3])
+            if len(parts) == 3
+            else ("", "")
+        )
         found = [resource for resource in self.registry if (resource.group, resource.version) == (group, version)]
         if not found:
             return None
@@ -49,7 +55,9 @@ class OpenApi:
 
     def _state(self, group: str, version: str) -> str:
         found = [resource for resource in self.registry if (resource.group, resource.version) == (group, version)]
-        text = json.dumps([[resource.plural, resource.node.raw if resource.custom else ""] for resource in found], sort_keys=True)
+        text = json.dumps(
+            [[resource.plural, resource.node.raw if resource.custom else ""] for resource in found], sort_keys=True
+        )
         return hashlib.sha256(text.encode()).hexdigest().upper()
 
 
@@ -64,7 +72,10 @@ def _document(resources: list[Resource]) -> str:
             schemas[name] = _compact(_custom_schema(resource))
         schemas[name + "List"] = _compact(_list_schema(resource, name))
         paths |= _paths(resource, name, name + "List")
-    missing = [_schema_name(resource) for resource in resources] + [OBJECT_META, *(META + kind for kind in ("ListMeta", "DeleteOptions", "Status"))]
+    missing = [_schema_name(resource) for resource in resources] + [
+        OBJECT_META,
+        *(META + kind for kind in ("ListMeta", "DeleteOptions", "Status")),
+    ]
     while missing:
         name = missing.pop()
         if name not in schemas and name in known:
@@ -72,7 +83,8 @@ def _document(resources: list[Resource]) -> str:
             missing += _REFERENCES.findall(known[name])
     listed = ",".join(f"{_compact(name)}:{text}" for name, text in sorted(schemas.items()))
     info = {"title": "Kubernetes", "version": "v1.32.3"}
-    return f'{{"openapi":"3.0.0","info":{_compact(info)},"paths":{_compact(paths)},"components":{{"schemas":{{{listed}}}}}}}'
+    head = f'"openapi":"3.0.0","info":{_compact(info)},"paths":{_compact(paths)}'
+    return f'{{{head},"components":{{"schemas":{{{listed}}}}}}}'
 
 
 def _compact(value: Any) -> str:
@@ -93,11 +105,20 @@ def _gvk(resource: Resource, kind: str = "") -> dict[str, str]:
 def _custom_schema(resource: Resource) -> dict[str, Any]:
     raw = dict(resource.node.raw)
     properties = {
-        "apiVersion": {"type": "string", "description": "APIVersion defines the versioned schema of this representation of an object."},
-        "kind": {"type": "string", "description": "Kind is a string value representing the REST resource this object represents."},
+        "apiVersion": {
+            "type": "string",
+            "description": "APIVersion defines the versioned schema of this representation of an object.",
+        },
+        "kind": {
+            "type": "string",
+            "description": "Kind is a string value representing the REST resource this object represents.",
+        },
         "metadata": {"allOf": [{"$ref": REFERENCE + OBJECT_META}], "description": "Standard object's metadata."},
     }
-    raw["properties"] = {**properties, **{key: value for key, value in (raw.get("properties") or {}).items() if key not in properties}}
+    raw["properties"] = {
+        **properties,
+        **{key: value for key, value in (raw.get("properties") or {}).items() if key not in properties},
+    }
     raw["type"] = "object"
     raw["x-kubernetes-group-version-kind"] = [_gvk(resource)]
     return raw
@@ -132,7 +153,9 @@ def _paths(resource: Resource, name: str, listed: str) -> dict[str, Any]:
         "get": _operation(resource, "get", name),
         "put": _operation(resource, "put", name, _OPTIONS, body=name),
         "patch": _operation(resource, "patch", name, (*_OPTIONS, "force"), patches=patches),
-        "delete": _operation(resource, "delete", META + "Status", ("dryRun", "gracePeriodSeconds", "propagationPolicy")),
+        "delete": _operation(
+            resource, "delete", META + "Status", ("dryRun", "gracePeriodSeconds", "propagationPolicy")
+        ),
     }
     found: dict[str, Any] = {home: collection, home + "/{name}": item}
     if resource.namespaced:
@@ -143,13 +166,25 @@ def _paths(resource: Resource, name: str, listed: str) -> dict[str, Any]:
 
 
 def _operation(
-    resource: Resource, action: str, answer: str, options: tuple[str, ...] = (), body: str = "", patches: list[str] | None = None
+    resource: Resource,
+    action: str,
+    answer: str,
+    options: tuple[str, ...] = (),
+    body: str = "",
+    patches: list[str] | None = None,
 ) -> dict[str, Any]:
     out: dict[str, Any] = {
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": _gvk(resource),
-        "parameters": [{"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}} for name in options],
-        "responses": {"200": {"description": "OK", "content": {media: {"schema": {"$ref": REFERENCE + answer}} for media in _MEDIA}}},
+        "parameters": [
+            {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}} for name in options
+        ],
+        "responses": {
+            "200": {
+                "description": "OK",
+                "content": {media: {"schema": {"$ref": REFERENCE + answer}} for media in _MEDIA},
+            }
+        },
     }
     if body:
         out["requestBody"] = {"content": {"*/*": {"schema": {"$ref": REFERENCE + body}}}, "required": True}

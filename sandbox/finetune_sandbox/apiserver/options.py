@@ -34,7 +34,9 @@ class Options:
     patch: Any = None
 
 
-def read_options(verb: str, query: Mapping[str, str], user_agent: str, body: Any = None, apply: bool = False) -> Options:
+def read_options(
+    verb: str, query: Mapping[str, str], user_agent: str, body: Any = None, apply: bool = False
+) -> Options:
     """The options of a request.
 
     Raises:

@@ -29,7 +29,15 @@ JSON, MERGE, STRATEGIC, APPLY = (
 
 
 def patch(
-    state: State, resource: Resource, namespace: str | None, name: str, data: bytes, media: str, options: Options, sub: str, guard: Guard
+    state: State,
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    data: bytes,
+    media: str,
+    options: Options,
+    sub: str,
+    guard: Guard,
 ) -> tuple[Obj, bool]:
     """Carries out a PATCH; returns the object and whether it was created.
 

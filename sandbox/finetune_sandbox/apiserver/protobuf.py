@@ -108,7 +108,9 @@ def _message(data: bytes, name: str) -> Any:
             out.setdefault(key, {}).update(value)
         elif "r" in flags:
             out.setdefault(key, []).append(value)
-        elif value is not None and (value not in ("", 0, False, {}) or "p" in flags or value == {} and key == "resources"):
+        elif value is not None and (
+            value not in ("", 0, False, {}) or "p" in flags or (value == {} and key == "resources")
+        ):
             out[key] = value
     return out
 
@@ -143,7 +145,9 @@ def _time(data: bytes) -> str | None:
     if not found:
         return None
     seconds = found.get(1, 0)
-    return datetime.fromtimestamp(seconds - (1 << 64) if seconds >= 1 << 63 else seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds - (1 << 64) if seconds >= 1 << 63 else seconds, UTC).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
 
 
 def _micro_time(data: bytes) -> str | None:

@@ -86,13 +86,19 @@ def allows(rule: Obj, wanted: Attributes) -> bool:
         return False
     if wanted.path:
         urls = rule.get("nonResourceURLs") or ()
-        return any(url == "*" or url == wanted.path or (url.endswith("*") and wanted.path.startswith(url[:-1])) for url in urls)
+        return any(
+            url == "*" or url == wanted.path or (url.endswith("*") and wanted.path.startswith(url[:-1])) for url in urls
+        )
     groups, resources, names = rule.get("apiGroups") or (), rule.get("resources") or (), rule.get("resourceNames") or ()
     if wanted.group not in groups and "*" not in groups:
         return False
     if names and wanted.name not in names:
         return False
-    return "*" in resources or wanted.target in resources or bool(wanted.subresource and f"*/{wanted.subresource}" in resources)
+    return (
+        "*" in resources
+        or wanted.target in resources
+        or bool(wanted.subresource and f"*/{wanted.subresource}" in resources)
+    )
 
 
 def authorized(store: Store, user: User, wanted: Attributes) -> bool:
@@ -140,10 +146,15 @@ def check_escalation(store: Store, user: User, plural: str, obj: Obj) -> None:
             return
         rules = _rules(store, obj, namespace)
     own = list(rules_of(store, user, namespace))
-    missing = [shown for rule in rules for wanted, shown in _each(rule) if not any(allows(mine, wanted) for mine in own)]
+    missing = [
+        shown for rule in rules for wanted, shown in _each(rule) if not any(allows(mine, wanted) for mine in own)
+    ]
     if missing:
         name = obj["metadata"]["name"]
-        why = f'user "{user.name}" (groups={list(user.groups)}) is attempting to grant RBAC permissions not currently held:\n' + "\n".join(missing)
+        why = (
+            f'user "{user.name}" (groups={list(user.groups)}) is attempting to grant RBAC permissions not currently'
+            " held:\n" + "\n".join(missing)
+        )
         raise forbidden(group, plural, name, why)
 
 
@@ -156,7 +167,10 @@ def _each(rule: Obj) -> Iterator[tuple[Attributes, str]]:
             for resource in rule.get("resources") or ():
                 base, _, sub = resource.partition("/")
                 for name in rule.get("resourceNames") or ("",):
-                    yield Attributes(verb, group, base, sub, name=name), f'{{APIGroups:["{group}"], Resources:["{resource}"], Verbs:["{verb}"]}}'
+                    yield (
+                        Attributes(verb, group, base, sub, name=name),
+                        f'{{APIGroups:["{group}"], Resources:["{resource}"], Verbs:["{verb}"]}}',
+                    )
 
 
 def review(store: Store, user: User, kind: str, namespace: str, body: Obj) -> Obj:
@@ -182,7 +196,8 @@ def review(store: Store, user: User, kind: str, namespace: str, body: Obj) -> Ob
     attributes, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if attributes is not None:
         wanted = Attributes(
-            attributes.get("verb", ""), attributes.get("group", ""), attributes.get("resource", ""), attributes.get("subresource", ""),
+            attributes.get("verb", ""), attributes.get("group", ""), attributes.get("resource", ""),
+            attributes.get("subresource", ""),
             attributes.get("namespace", "") or namespace, attributes.get("name", ""),
         )  # fmt: skip
     else:
@@ -195,8 +210,20 @@ def review(store: Store, user: User, kind: str, namespace: str, body: Obj) -> Ob
 
 
 def _rules_status(store: Store, user: User, namespace: str) -> Obj:
-    rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}] if user.almighty else []
+    rules = (
+        [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}]
+        if user.almighty
+        else []
+    )
     rules += list(rules_of(store, user, namespace))
-    resources = [{key: rule[key] for key in ("verbs", "apiGroups", "resources", "resourceNames") if key in rule} for rule in rules if "resources" in rule]
-    others = [{"verbs": rule["verbs"], "nonResourceURLs": rule["nonResourceURLs"]} for rule in rules if "nonResourceURLs" in rule]
+    resources = [
+        {key: rule[key] for key in ("verbs", "apiGroups", "resources", "resourceNames") if key in rule}
+        for rule in rules
+        if "resources" in rule
+    ]
+    others = [
+        {"verbs": rule["verbs"], "nonResourceURLs": rule["nonResourceURLs"]}
+        for rule in rules
+        if "nonResourceURLs" in rule
+    ]
     return {"resourceRules": resources, "nonResourceRules": others, "incomplete": False}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import bad_request, expired
 from .resources import Resource
 from .selectors import Predicate, field_selector, label_selector
-from .store import Obj
+from .store import Obj, key_of
 from .write import show
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ def list_objects(state: State, resource: Resource, namespace: str | None, query:
     if token := query.get("continue"):
         rv, start = _read_token(token)
         try:
-            found = store.items_at(resource.storage, namespace, rv) if rv < store.rv else list(store.items(resource.storage, namespace))
+            found = (
+                store.items_at(resource.storage, namespace, rv)
+                if rv < store.rv
+                else list(store.items(resource.storage, namespace))
+            )
         except LookupError:
             raise expired(_EXPIRED) from None
     elif query.get("resourceVersionMatch") == "Exact" and query.get("resourceVersion"):
@@ -73,10 +77,10 @@ def list_objects(state: State, resource: Resource, namespace: str | None, query:
     if not chosen.all:
         found = [obj for obj in found if chosen(obj)]
     if start is not None:
-        found = [obj for obj in found if _key(obj) > start]
+        found = [obj for obj in found if key_of(obj) > start]
     meta: dict[str, Any] = {"resourceVersion": str(rv)}
     if 0 < limit < len(found):
-        meta["continue"] = _token(rv, _key(found[limit - 1]))
+        meta["continue"] = _token(rv, key_of(found[limit - 1]))
         if chosen.all:
             meta["remainingItemCount"] = len(found) - limit
         found = found[:limit]
@@ -84,10 +88,6 @@ def list_objects(state: State, resource: Resource, namespace: str | None, query:
     if resource.custom is None:
         items = [{key: value for key, value in obj.items() if key not in ("kind", "apiVersion")} for obj in items]
     return {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": meta, "items": items}
-
-
-def _key(obj: Obj) -> tuple[str, str]:
-    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
 
 
 def _token(rv: int, key: tuple[str, str]) -> str:
@@ -112,5 +112,7 @@ def _read_token(token: str) -> tuple[int, tuple[str, str]]:
 
 def _version(text: str) -> int:
     if not text.isdigit():
-        raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
     return int(text)

@@ -120,8 +120,10 @@ class Resource:
 
 
 _SELECTABLE = {
-    "pods": "spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName spec.hostNetwork status.phase status.podIP status.nominatedNodeName",
-    "events": "involvedObject.kind involvedObject.namespace involvedObject.name involvedObject.uid involvedObject.apiVersion"
+    "pods": "spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName spec.hostNetwork"
+    " status.phase status.podIP status.nominatedNodeName",
+    "events": "involvedObject.kind involvedObject.namespace involvedObject.name involvedObject.uid"
+    " involvedObject.apiVersion"
     " involvedObject.resourceVersion involvedObject.fieldPath reason reportingComponent source type",
     "secrets": "type",
     "namespaces": "status.phase",
@@ -149,7 +151,7 @@ class Registry:
         name = kinds()[(group, version, kind)]
         node = definition(name)
         subs = frozenset(subresources.split(",")) - {"-"}
-        verbs = ("create",) if "o" in flags else ALL_VERBS
+        verbs: tuple[str, ...] = ("create",) if "o" in flags else ALL_VERBS
         if "n" in flags and plural == "namespaces":
             verbs = tuple(verb for verb in verbs if verb != "deletecollection")
         self.add(
@@ -182,7 +184,9 @@ class Registry:
 
     def of_kind(self, api_version: str, kind: str) -> Resource | None:
         """The resource of a kind."""
-        return next((found for found in self._by_path.values() if found.api_version == api_version and found.kind == kind), None)
+        return next(
+            (found for found in self._by_path.values() if found.api_version == api_version and found.kind == kind), None
+        )
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._by_path.values())

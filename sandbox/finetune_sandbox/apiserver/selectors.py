@@ -66,7 +66,8 @@ def _key(text: str) -> str:
 def _value(text: str) -> str:
     if not _VALUE.match(text):
         raise bad_request(
-            f'unable to parse requirement: values[0][{text}]: Invalid value: "{text}": a valid label must be an empty string or consist of'
+            f'unable to parse requirement: values[0][{text}]: Invalid value: "{text}": a valid label must be an empty'
+            " string or consist of"
             " alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
         )
     return text
@@ -107,7 +108,7 @@ def field_selector(text: str, supported: Mapping[str, str]) -> Predicate | None:
             continue
         found = re.match(r"^\s*([^=!]+?)\s*(==|=|!=)(.*)$", part)
         if not found:
-            raise bad_request(f'invalid selector: "{part}"; can\'t understand \'{part}\'')
+            raise bad_request(f"invalid selector: \"{part}\"; can't understand '{part}'")
         label, operator, value = found.groups()
         if label not in supported:
             raise bad_request(f"field label not supported: {label}")

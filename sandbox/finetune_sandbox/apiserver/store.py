@@ -17,6 +17,11 @@ HISTORY = 4000
 """Events kept for watches that resume; an older resourceVersion is answered with 410."""
 
 
+def key_of(obj: Obj) -> tuple[str, str]:
+    """Namespace and name, which objects are ordered by."""
+    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
 class Event:
     """One change of one object.
 
@@ -30,7 +35,7 @@ class Event:
 
     __slots__ = ("_lines", "kind", "obj", "prev", "rv", "storage")
 
-    def __init__(self, kind: str, storage: str, rv: int, obj: Obj, prev: Obj | None):
+    def __init__(self, kind: str, storage: str, rv: int, obj: Obj, prev: Obj | None) -> None:
         self.kind, self.storage, self.rv, self.obj, self.prev = kind, storage, rv, obj, prev
         self._lines: dict[tuple[str, str], bytes] = {}
 
@@ -39,14 +44,16 @@ class Event:
         key = (kind, api_version)
         if (found := self._lines.get(key)) is None:
             shown = obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
-            found = self._lines[key] = json.dumps({"type": kind, "object": shown}, separators=(",", ":")).encode() + b"\n"
+            found = self._lines[key] = (
+                json.dumps({"type": kind, "object": shown}, separators=(",", ":")).encode() + b"\n"
+            )
         return found
 
 
 class Watcher:
     """A subscription to one resource; events queue up until they are taken."""
 
-    def __init__(self, storage: str, namespace: str | None):
+    def __init__(self, storage: str, namespace: str | None) -> None:
         self.storage, self.namespace = storage, namespace
         self.events: deque[Event] = deque()
         self.wakeup = asyncio.Event()
@@ -95,17 +102,16 @@ class Store:
         """
         if rv < self.floor:
             raise LookupError(rv)
-        key = lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])  # noqa: E731
-        state = {key(obj): obj for obj in self.items(storage, namespace)}
+        state = {key_of(obj): obj for obj in self.items(storage, namespace)}
         for event in reversed(self._history):
             if event.rv <= rv:
                 break
-            if event.storage != storage or (namespace is not None and key(event.obj)[0] != namespace):
+            if event.storage != storage or (namespace is not None and key_of(event.obj)[0] != namespace):
                 continue
             if event.prev is None:
-                state.pop(key(event.obj), None)
+                state.pop(key_of(event.obj), None)
             else:
-                state[key(event.obj)] = event.prev
+                state[key_of(event.obj)] = event.prev
         return [state[at] for at in sorted(state)]
 
     def count(self, storage: str) -> int:

@@ -44,7 +44,11 @@ def scale_of(resource: Resource, obj: Obj) -> Obj:
     """The `Scale` of an object."""
     assert resource.scale is not None
     wanted, found, selector = resource.scale
-    meta = {key: obj["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if key in obj["metadata"]}
+    meta = {
+        key: obj["metadata"][key]
+        for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+        if key in obj["metadata"]
+    }
     status: Obj = {"replicas": _dig(obj, found) or 0}
     if resource.custom is None:
         chosen = obj["spec"].get("selector")
@@ -57,11 +61,24 @@ def scale_of(resource: Resource, obj: Obj) -> Obj:
     if replicas is None and resource.custom is not None:
         text = f'the spec replicas field ".{wanted}" does not exist'
         raise ApiError(500, "InternalError", f"Internal error occurred: {text}")
-    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": {"replicas": replicas} if replicas else {}, "status": status}
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": meta,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
+    }
 
 
 def write_scale(
-    state: State, resource: Resource, namespace: str | None, name: str, body: Any, media: str | None, options: Options, data: bytes
+    state: State,
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    body: Any,
+    media: str | None,
+    options: Options,
+    data: bytes,
 ) -> Obj:
     """Sets the number of replicas by PUT (`media` None) or PATCH of a `Scale`."""
     assert resource.scale is not None
@@ -99,18 +116,27 @@ def bind(state: State, resource: Resource, namespace: str | None, name: str, bod
         raise invalid("", "Binding", name, [FieldError("Required", "target.name")])
     uid = (body.get("metadata") or {}).get("uid")
     if uid and uid != pod["metadata"]["uid"]:
-        raise conflict("", "pods/binding", name, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {pod['metadata']['uid']}")
+        raise conflict(
+            "",
+            "pods/binding",
+            name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {pod['metadata']['uid']}",
+        )
     if pod["metadata"].get("deletionTimestamp"):
         raise conflict("", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if pod["spec"].get("nodeName"):
-        why = f"pod {name} is already assigned to node \"{pod['spec']['nodeName']}\""
+        why = f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"'
         raise conflict("", "pods/binding", name, why)
     if pod["spec"].get("schedulingGates"):
         raise conflict("", "pods/binding", name, f"pod {name} has non-empty .spec.schedulingGates")
     status = dict(pod.get("status") or {})
     conditions = [item for item in status.get("conditions") or () if item["type"] != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": clock.now()}
-    new = {**pod, "spec": {**pod["spec"], "nodeName": node}, "status": {**status, "conditions": [*conditions, scheduled]}}
+    new = {
+        **pod,
+        "spec": {**pod["spec"], "nodeName": node},
+        "status": {**status, "conditions": [*conditions, scheduled]},
+    }
     if not options.dry_run:
         state.stored(resource, new)
     return status_object("Success", 201)
@@ -132,7 +158,10 @@ def evict(state: State, resource: Resource, namespace: str | None, name: str, bo
         if allowed <= 0:
             title = budget["metadata"]["name"]
             needs, has = status.get("desiredHealthy", 0), status.get("currentHealthy", 0)
-            cause = {"reason": "DisruptionBudget", "message": f"The disruption budget {title} needs {needs} healthy pods and has {has} currently"}
+            cause = {
+                "reason": "DisruptionBudget",
+                "message": f"The disruption budget {title} needs {needs} healthy pods and has {has} currently",
+            }
             text = "Cannot evict pod as it would violate the pod's disruption budget."
             raise ApiError(429, "TooManyRequests", text, {"causes": [cause]})
         if not options.dry_run:
@@ -144,7 +173,8 @@ def evict(state: State, resource: Resource, namespace: str | None, name: str, bo
         status = dict(pod.get("status") or {})
         conditions = [item for item in status.get("conditions") or () if item["type"] != "DisruptionTarget"]
         target = {
-            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction"
+            " API: evicting",
             "lastProbeTime": None, "lastTransitionTime": clock.now(),
         }  # fmt: skip
         pod = state.stored(resource, {**pod, "status": {**status, "conditions": [*conditions, target]}})
@@ -164,7 +194,9 @@ def finalize(state: State, resource: Resource, name: str, body: Obj) -> Obj:
     return state.stored(resource, new)
 
 
-def create(state: State, resource: Resource, namespace: str | None, name: str, sub: str, body: Any, options: Options) -> Obj:
+def create(
+    state: State, resource: Resource, namespace: str | None, name: str, sub: str, body: Any, options: Options
+) -> Obj:
     """Carries out a POST to a subresource."""
     if not isinstance(body, dict):
         raise bad_request("the body is no object")

@@ -3,294 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import clock
+from .ages import age
+from .columns import BUILTIN, PLAIN, Cells, Columns, Row
 from .jsonpath import find
 from .resources import Resource
 from .store import Obj
-from .subresources import selector_text
-
-Cells = list[Any]
-Row = Callable[[Obj], Cells]
-
-MEDIA = "as=Table"
-_AGE = ("Age", "string")
 
 
-def age(stamp: str | None) -> str:
-    """How long ago a time was, as kubectl prints it."""
-    if not stamp:
-        return "<unknown>"
-    return duration((datetime.now(UTC) - clock.parse(stamp)).total_seconds())
-
-
-def duration(seconds: float) -> str:
-    """A length of time in the two units that matter."""
-    total = int(seconds)
-    if total < 0:
-        return "0s" if total > -2 else "<invalid>"
-    minutes, hours, days = total // 60, total // 3600, total // 86400
-    if total < 120:
-        return f"{total}s"
-    if minutes < 10:
-        return f"{minutes}m{total % 60}s" if total % 60 else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if hours < 192:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    if days < 730:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    return f"{years}y{rest}d" if years < 8 and rest else f"{years}y"
-
-
-def _created(obj: Obj) -> str:
-    return age(obj["metadata"].get("creationTimestamp"))
-
-
-def _name(obj: Obj) -> str:
-    return str(obj["metadata"]["name"])
-
-
-def _containers(spec: Obj) -> tuple[str, str]:
-    containers = spec.get("containers") or ()
-    return ",".join(item["name"] for item in containers), ",".join(item.get("image", "") for item in containers)
-
-
-def _pod(pod: Obj) -> Cells:
-    spec, status = pod["spec"], pod.get("status") or {}
-    found = status.get("containerStatuses") or []
-    reason = status.get("reason") or status.get("phase", "Unknown")
-    for condition in status.get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated":
-            reason = "SchedulingGated"
-    starting = False
-    for index, item in enumerate(status.get("initContainerStatuses") or ()):
-        state = item.get("state") or {}
-        ended = state.get("terminated")
-        if ended and ended.get("exitCode") == 0:
-            continue
-        starting = True
-        if ended:
-            reason = "Init:" + (ended.get("reason") or f"ExitCode:{ended.get('exitCode')}")
-        elif state.get("waiting", {}).get("reason") not in (None, "", "PodInitializing"):
-            reason = "Init:" + state["waiting"]["reason"]
-        else:
-            reason = f"Init:{index}/{len(spec.get('initContainers') or ())}"
-        break
-    if not starting:
-        for item in reversed(found):
-            state = item.get("state") or {}
-            if state.get("waiting", {}).get("reason"):
-                reason = state["waiting"]["reason"]
-            elif "terminated" in state:
-                ended = state["terminated"]
-                reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
-        if reason == "Completed" and any("running" in (item.get("state") or {}) for item in found):
-            reason = "Running"
-    if pod["metadata"].get("deletionTimestamp"):
-        reason = "Terminating" if status.get("reason") != "NodeLost" else "Unknown"
-    restarts: Any = sum(item.get("restartCount", 0) for item in found)
-    ready = sum(bool(item.get("ready")) for item in found)
-    nominated, gates = status.get("nominatedNodeName") or "<none>", "<none>"
-    if spec.get("readinessGates"):
-        types = {gate["conditionType"] for gate in spec["readinessGates"]}
-        held = sum(c["type"] in types and c["status"] == "True" for c in status.get("conditions") or ())
-        gates = f"{held}/{len(types)}"
-    where = [status.get("podIP") or "<none>", spec.get("nodeName") or "<none>", nominated, gates]
-    return [_name(pod), f"{ready}/{len(spec.get('containers') or ())}", reason, str(restarts), _created(pod), *where]
-
-
-def _job(job: Obj) -> Cells:
-    spec, status = job["spec"], job.get("status") or {}
-    completions, parallelism = spec.get("completions"), spec.get("parallelism", 1)
-    if completions is None:
-        completions = f"1 of {parallelism}" if parallelism > 1 else 1
-    took = ""
-    if status.get("startTime"):
-        end = clock.parse(status["completionTime"]) if status.get("completionTime") else datetime.now(UTC)
-        took = duration((end - clock.parse(status["startTime"])).total_seconds())
-    conditions = {item["type"] for item in status.get("conditions") or () if item["status"] == "True"}
-    phase = "Running"
-    for kind, shown in (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"), ("FailureTarget", "FailureTarget"), ("SuccessCriteriaMet", "SuccessCriteriaMet")):
-        if kind in conditions:
-            phase = shown
-            break
-    else:
-        if job["metadata"].get("deletionTimestamp"):
-            phase = "Terminating"
-    names, images = _containers(spec["template"]["spec"])
-    return [_name(job), phase, f"{status.get('succeeded', 0)}/{completions}", took, _created(job), names, images, selector_text(spec.get("selector"))]
-
-
-def _deployment(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    names, images = _containers(spec["template"]["spec"])
-    ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
-    counts = [ready, status.get("updatedReplicas", 0), status.get("availableReplicas", 0)]
-    return [_name(obj), *counts, _created(obj), names, images, selector_text(spec.get("selector"))]
-
-
-def _replica_set(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    names, images = _containers(spec["template"]["spec"])
-    counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
-    return [_name(obj), *counts, _created(obj), names, images, selector_text(spec.get("selector"))]
-
-
-def _stateful_set(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    names, images = _containers(spec["template"]["spec"])
-    return [_name(obj), f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}", _created(obj), names, images]
-
-
-def _service(obj: Obj) -> Cells:
-    spec = obj["spec"]
-    ports = [f"{p['port']}{':' + str(p['nodePort']) if p.get('nodePort') else ''}/{p['protocol']}" for p in spec.get("ports") or ()]
-    ingress = (obj.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
-    external = ",".join(item.get("ip") or item.get("hostname", "") for item in ingress) or ("<pending>" if spec["type"] == "LoadBalancer" else "<none>")
-    if spec["type"] == "ExternalName":
-        external = spec.get("externalName", "<none>")
-    selector = ",".join(f"{key}={value}" for key, value in sorted((spec.get("selector") or {}).items())) or "<none>"
-    return [_name(obj), spec["type"], spec.get("clusterIP") or "<none>", external, ",".join(ports) or "<none>", _created(obj), selector]
-
-
-def _event(obj: Obj) -> Cells:
-    about, series = obj.get("involvedObject") or {}, obj.get("series") or {}
-    first = obj.get("firstTimestamp") or obj.get("eventTime")
-    last = series.get("lastObservedTime") or obj.get("lastTimestamp") or first
-    source = obj.get("source") or {}
-    origin = ", ".join(filter(None, [source.get("component") or obj.get("reportingComponent"), source.get("host") or obj.get("reportingInstance")]))
-    count = series.get("count") or obj.get("count") or 1
-    return [
-        age(last), obj.get("type", ""), obj.get("reason", ""), f"{about.get('kind', '').lower()}/{about.get('name', '')}", about.get("fieldPath", ""),
-        origin, obj.get("message", "").strip(), age(first), count, _name(obj),
-    ]  # fmt: skip
-
-
-def _node(obj: Obj) -> Cells:
-    status = obj.get("status") or {}
-    ready = next((item["status"] for item in status.get("conditions") or () if item["type"] == "Ready"), "Unknown")
-    shown = {"True": "Ready", "False": "NotReady"}.get(ready, "Unknown")
-    if obj["spec"].get("unschedulable"):
-        shown += ",SchedulingDisabled"
-    prefix = "node-role.kubernetes.io/"
-    roles = sorted(key.removeprefix(prefix) for key in obj["metadata"].get("labels") or {} if key.startswith(prefix) and key != prefix)
-    info = status.get("nodeInfo") or {}
-    addresses = {item["type"]: item["address"] for item in status.get("addresses") or ()}
-    wide = [addresses.get("InternalIP", "<none>"), addresses.get("ExternalIP", "<none>"), info.get("osImage") or "<unknown>"]
-    wide += [info.get("kernelVersion") or "<unknown>", info.get("containerRuntimeVersion") or "<unknown>"]
-    return [_name(obj), shown, ",".join(roles) or "<none>", _created(obj), info.get("kubeletVersion", ""), *wide]
-
-
-def _quota(obj: Obj) -> Cells:
-    status = obj.get("status") or {}
-    hard, used = status.get("hard") or {}, status.get("used") or {}
-    shown = {False: "", True: ""}
-    for name in sorted(hard):
-        limit = name.startswith("limits.")
-        shown[limit] += f"{name}: {used.get(name, '0')}/{hard[name]}, "
-    return [_name(obj), shown[False].rstrip(", "), shown[True].rstrip(", "), _created(obj)]
-
-
-def _binding(obj: Obj) -> Cells:
-    role = obj["roleRef"]
-    by_kind: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
-    for item in obj.get("subjects") or ():
-        by_kind.setdefault(item["kind"], []).append(f"{item['namespace']}/{item['name']}" if item.get("namespace") else item["name"])
-    return [_name(obj), f"{role['kind']}/{role['name']}", _created(obj), *(", ".join(by_kind[kind]) for kind in ("User", "Group", "ServiceAccount"))]
-
-
-def _claim(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
-    modes = ",".join(short.get(mode, mode) for mode in status.get("accessModes") or ())
-    phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", "Pending")
-    return [
-        _name(obj), phase, spec.get("volumeName", ""), (status.get("capacity") or {}).get("storage", ""), modes, spec.get("storageClassName", ""),
-        "<unset>", _created(obj), spec.get("volumeMode", ""),
-    ]  # fmt: skip
-
-
-def _cron_job(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    last = age(status["lastScheduleTime"]) if status.get("lastScheduleTime") else "<none>"
-    names, images = _containers(spec["jobTemplate"]["spec"]["template"]["spec"])
-    zone = spec.get("timeZone") or "<none>"
-    return [_name(obj), spec["schedule"], zone, str(bool(spec.get("suspend"))), len(status.get("active") or ()), last, _created(obj), names, images]
-
-
-def _columns(*names: str) -> list[tuple[str, str, int]]:
-    """Columns from texts such as `Ready`, `Count:integer` and `Images+` (wide only)."""
-    found = []
-    for text in names:
-        name, _, kind = text.rstrip("+").partition(":")
-        found.append((name, kind or "string", int(text.endswith("+"))))
-    return found
-
-
-_POD = _columns("Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+")
-_BUILTIN: dict[str, tuple[list[tuple[str, str, int]], Row]] = {
-    "pods": (_POD, _pod),
-    "jobs": (_columns("Name", "Status", "Completions", "Duration", "Age", "Containers+", "Images+", "Selector+"), _job),
-    "cronjobs": (_columns("Name", "Schedule", "Timezone", "Suspend", "Active:integer", "Last Schedule", "Age", "Containers+", "Images+"), _cron_job),
-    "deployments": (_columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"), _deployment),
-    "replicasets": (_columns("Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"), _replica_set),
-    "statefulsets": (_columns("Name", "Ready", "Age", "Containers+", "Images+"), _stateful_set),
-    "services": (_columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector+"), _service),
-    "events": (_columns("Last Seen", "Type", "Reason", "Object", "Subobject+", "Source+", "Message", "First Seen+", "Count:integer+", "Name+"), _event),
-    "nodes": (
-        _columns("Name", "Status", "Roles", "Age", "Version", "Internal-IP+", "External-IP+", "OS-Image+", "Kernel-Version+", "Container-Runtime+"),
-        _node,
-    ),
-    "configmaps": (
-        _columns("Name", "Data", "Age"),
-        lambda obj: [_name(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), _created(obj)],
-    ),
-    "secrets": (_columns("Name", "Type", "Data", "Age"), lambda obj: [_name(obj), obj.get("type", ""), len(obj.get("data") or ()), _created(obj)]),
-    "serviceaccounts": (_columns("Name", "Secrets", "Age"), lambda obj: [_name(obj), len(obj.get("secrets") or ()), _created(obj)]),
-    "namespaces": (_columns("Name", "Status", "Age"), lambda obj: [_name(obj), obj.get("status", {}).get("phase", ""), _created(obj)]),
-    "resourcequotas": (_columns("Name", "Request", "Limit", "Age"), _quota),
-    "rolebindings": (_columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), _binding),
-    "clusterrolebindings": (_columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), _binding),
-    "roles": (_columns("Name", "Created At"), lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")]),
-    "clusterroles": (_columns("Name", "Created At"), lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")]),
-    "persistentvolumeclaims": (
-        _columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age", "VolumeMode+"),
-        _claim,
-    ),
-    "leases": (_columns("Name", "Holder", "Age"), lambda obj: [_name(obj), (obj.get("spec") or {}).get("holderIdentity", ""), _created(obj)]),
-    "priorityclasses": (
-        _columns("Name", "Value:integer", "Global-Default:boolean", "Age", "PreemptionPolicy"),
-        lambda obj: [_name(obj), obj["value"], bool(obj.get("globalDefault")), _created(obj), obj.get("preemptionPolicy", "")],
-    ),
-    "networkpolicies": (
-        _columns("Name", "Pod-Selector", "Age"),
-        lambda obj: [_name(obj), selector_text(obj["spec"].get("podSelector")) or "<none>", _created(obj)],
-    ),
-    "poddisruptionbudgets": (
-        _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions:integer", "Age"),
-        lambda obj: [
-            _name(obj),
-            str(obj["spec"].get("minAvailable", "N/A")),
-            str(obj["spec"].get("maxUnavailable", "N/A")),
-            (obj.get("status") or {}).get("disruptionsAllowed", 0),
-            _created(obj),
-        ],
-    ),
-    "customresourcedefinitions": (_columns("Name", "Created At"), lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")]),
-}
-_PLAIN = (_columns("Name", "Age"), lambda obj: [_name(obj), _created(obj)])
-
-
-def table(resource: Resource, objects: Sequence[Obj], meta: Mapping[str, Any], include: str, headers: bool = True) -> Obj:
+def table(
+    resource: Resource, objects: Sequence[Obj], meta: Mapping[str, Any], include: str, headers: bool = True
+) -> Obj:
     """The `Table` of some objects.
 
     Args:
@@ -300,7 +25,7 @@ def table(resource: Resource, objects: Sequence[Obj], meta: Mapping[str, Any], i
         include: `None`, `Metadata` or `Object`: what each row carries along.
         headers: A watch sends the columns only once.
     """
-    columns, row = _custom(resource) if resource.custom is not None else _BUILTIN.get(resource.plural, _PLAIN)
+    columns, row = _custom(resource) if resource.custom is not None else BUILTIN.get(resource.plural, PLAIN)
     told = {item["name"]: item.get("description") for item in resource.columns}
     described = [
         {
@@ -331,11 +56,13 @@ def _carried(obj: Obj, include: str) -> Obj | None:
     return None if include == "None" else obj if include == "Object" else partial(obj)
 
 
-def _custom(resource: Resource) -> tuple[list[tuple[str, str, int]], Row]:
-    columns = [("Name", "string", 0)] + [(item["name"], item["type"], item.get("priority", 0)) for item in resource.columns]
+def _custom(resource: Resource) -> tuple[Columns, Row]:
+    columns = [("Name", "string", 0)] + [
+        (item["name"], item["type"], item.get("priority", 0)) for item in resource.columns
+    ]
 
     def row(obj: Obj) -> Cells:
-        return [_name(obj), *(_cell(obj, item["jsonPath"], item["type"]) for item in resource.columns)]
+        return [obj["metadata"]["name"], *(_cell(obj, item["jsonPath"], item["type"]) for item in resource.columns)]
 
     return columns, row
 
@@ -357,5 +84,3 @@ def _cell(obj: Obj, path: str, kind: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if kind == "integer" else value
-
-

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import os
 import ssl
+from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 from cryptography import x509
@@ -13,7 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+_RECORD = 16 * 1024
+_NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
 
 
 class Pki:
@@ -31,7 +39,9 @@ class Pki:
         authority = _builder(ca_name, ca_name, ca_key.public_key())
         authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         authority = authority.add_extension(_usage(sign=True), critical=True)
-        authority = authority.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        authority = authority.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False
+        )
         ca = authority.sign(ca_key, hashes.SHA256())
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
@@ -46,7 +56,9 @@ class Pki:
         leaf = leaf.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         leaf = leaf.add_extension(_usage(sign=False), critical=True)
         leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        leaf = leaf.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        leaf = leaf.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
         cert = leaf.sign(ca_key, hashes.SHA256())
         pem = serialization.Encoding.PEM
         self.ca_file.write_bytes(ca.public_bytes(pem))
@@ -56,7 +68,12 @@ class Pki:
             file.write(secret)
 
     def context(self) -> ssl.SSLContext:
-        """The TLS settings of the listener."""
+        """The TLS settings of the listener.
+
+        asyncio gives every TLS connection a read buffer of 256 KiB. Controllers hold dozens of watches, both ends of
+        which are in this process, so the buffer is cut to the largest TLS record.
+        """
+        SSLProtocol.max_size = _RECORD
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.cert_file, self.key_file)
         return context

@@ -63,11 +63,23 @@ class Tokens:
         spec = dict(body.get("spec") or {})
         seconds = spec.get("expirationSeconds") or 3600
         if not _SHORTEST <= seconds <= _LONGEST:
-            text = "may not specify a duration less than 10 minutes" if seconds < _SHORTEST else "may not specify a duration larger than 2^32 seconds"
-            raise invalid("authentication.k8s.io", "TokenRequest", name, [FieldError("Invalid", "spec.expirationSeconds", text, seconds)])
+            text = (
+                "may not specify a duration less than 10 minutes"
+                if seconds < _SHORTEST
+                else "may not specify a duration larger than 2^32 seconds"
+            )
+            raise invalid(
+                "authentication.k8s.io",
+                "TokenRequest",
+                name,
+                [FieldError("Invalid", "spec.expirationSeconds", text, seconds)],
+            )
         audiences = spec.get("audiences") or [AUDIENCE]
         issued = int(time.time())
-        about: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": account["metadata"]["uid"]}}
+        about: dict[str, Any] = {
+            "namespace": namespace,
+            "serviceaccount": {"name": name, "uid": account["metadata"]["uid"]},
+        }
         bound = spec.get("boundObjectRef")
         if bound and bound.get("kind") == "Pod":
             pod = state.store.get("/pods", namespace, bound["name"])
@@ -75,13 +87,20 @@ class Tokens:
                 raise not_found("", "pods", bound["name"])
             about["pod"] = {"name": bound["name"], "uid": pod["metadata"]["uid"]}
         claims = {
-            "iss": AUDIENCE, "aud": audiences, "iat": issued, "nbf": issued, "exp": issued + seconds, "jti": clock.new_uid(),
+            "iss": AUDIENCE, "aud": audiences, "iat": issued, "nbf": issued, "exp": issued + seconds,
+            "jti": clock.new_uid(),
             "sub": f"system:serviceaccount:{namespace}:{name}", "kubernetes.io": about,
         }  # fmt: skip
         status = {"token": self._sign(claims), "expirationTimestamp": clock.after(seconds)}
         meta = {"name": name, "namespace": namespace, "creationTimestamp": clock.now()}
         sent = {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound}
-        return {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": meta, "spec": sent, "status": status}
+        return {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": meta,
+            "spec": sent,
+            "status": status,
+        }
 
     def _sign(self, claims: dict[str, Any]) -> str:
         head = _encode(json.dumps({"alg": "ES256", "typ": "JWT"}).encode())

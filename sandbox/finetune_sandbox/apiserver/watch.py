@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import ApiError, expired, invalid, FieldError
+from .errors import ApiError, FieldError, expired, invalid
 from .read import Selection, selection
 from .resources import Resource
 from .store import Event, Obj, Watcher
@@ -38,7 +38,13 @@ class Watch:
     """
 
     def __init__(
-        self, state: State, resource: Resource, namespace: str | None, query: Mapping[str, str], name: str, render: Render | None
+        self,
+        state: State,
+        resource: Resource,
+        namespace: str | None,
+        query: Mapping[str, str],
+        name: str,
+        render: Render | None,
     ) -> None:
         self.state, self.resource, self.render = state, resource, render
         self.chosen: Selection = selection(resource, query, name)
@@ -46,10 +52,16 @@ class Watch:
         self.timeout = float(query.get("timeoutSeconds") or 0) or LONGEST_SECONDS * random.uniform(1, 2)
         wanted = query.get("resourceVersion", "")
         if wanted and not wanted.isdigit():
-            raise ApiError(400, "BadRequest", f'Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": invalid syntax')
+            raise ApiError(
+                400, "BadRequest", f'Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": invalid syntax'
+            )
         self.streams_list = query.get("sendInitialEvents") in ("true", "1")
         if self.streams_list and query.get("resourceVersionMatch") != "NotOlderThan":
-            error = FieldError("Forbidden", "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            error = FieldError(
+                "Forbidden",
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )
             raise invalid("meta.k8s.io", "ListOptions", "", [error])
         self.error: ApiError | None = None
         self.initial: list[Obj] = []

@@ -13,7 +13,7 @@ from .options import Options
 from .resources import Resource
 from .schema.defaults import apply_defaults
 from .schema.definitions import OBJECT_META, definition
-from .schema.prune import TypeMismatch, conform, prune
+from .schema.prune import TypeMismatchError, conform, prune
 from .store import Obj
 
 if TYPE_CHECKING:
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 Change = Callable[[Obj], Obj]
 
-_SYSTEM = ("uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+_SYSTEM = (
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "resourceVersion",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+)
 _CREATED_BY_UPDATE = ("coordination.k8s.io/leases", "/events")
 _CONDITIONAL = ("coordination.k8s.io/leases", "apiextensions.k8s.io/customresourcedefinitions")
 
@@ -33,11 +41,19 @@ def decode(resource: Resource, body: Any, options: Options, patch: bool = False)
         ApiError: The body is no object of this kind, or has unknown fields while validation is strict.
     """
     if not isinstance(body, dict):
-        raise bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: it is no object')
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: it is no object'
+        )
     handled = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
     api_version = body.get("apiVersion") or resource.api_version
     unknown: list[str] = list(options.duplicates)
-    sent = {**body, "apiVersion": api_version, "kind": body.get("kind") or resource.kind, "metadata": body.get("metadata") or {}}
+    obj: Obj
+    sent = {
+        **body,
+        "apiVersion": api_version,
+        "kind": body.get("kind") or resource.kind,
+        "metadata": body.get("metadata") or {},
+    }
     if not isinstance(sent["metadata"], dict):
         raise bad_request(f"{handled}: json: cannot unmarshal into Go struct field .metadata")
     try:
@@ -46,7 +62,7 @@ def decode(resource: Resource, body: Any, options: Options, patch: bool = False)
         else:
             obj = prune(sent, resource.node, "", unknown, root=True)
             obj["metadata"] = conform(sent["metadata"], definition(OBJECT_META), "metadata", unknown)
-    except TypeMismatch as error:
+    except TypeMismatchError as error:
         raise bad_request(f"{handled}: {error}") from error
     if api_version != resource.api_version:
         unknown += [key for key in body if key not in ("apiVersion", "kind", "metadata")]
@@ -55,7 +71,8 @@ def decode(resource: Resource, body: Any, options: Options, patch: bool = False)
     _report(resource, unknown, options, handled, body if patch else None)
     if api_version != resource.api_version:
         raise bad_request(
-            f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
+            f"the API version in the data ({api_version}) does not match the expected API version"
+            f" ({resource.api_version})"
         )
     if obj["kind"] != resource.kind and resource.custom is None:
         raise bad_request(f'{obj["kind"]} in version "{resource.version}" cannot be handled as a {resource.kind}')
@@ -116,16 +133,19 @@ def _check_namespace(state: State, resource: Resource, obj: Obj, namespace: str)
     if home["metadata"].get("deletionTimestamp"):
         name = obj["metadata"].get("name", "")
         why = f"unable to create new content in namespace {namespace} because it is being terminated"
-        cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated", "field": "metadata.namespace"}
+        cause = {
+            "reason": "NamespaceTerminating",
+            "message": f"namespace {namespace} is being terminated",
+            "field": "metadata.namespace",
+        }
         raise forbidden(resource.group, resource.plural, name, why, [cause])
 
 
 def fit_path(resource: Resource, obj: Obj, namespace: str | None, name: str | None) -> None:
     """Checks name and namespace against the path, and fills them in."""
     meta = obj["metadata"]
-    if name is not None:
-        if meta.setdefault("name", name) != name:
-            raise bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
+    if name is not None and meta.setdefault("name", name) != name:
+        raise bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
     if resource.namespaced:
         if meta.setdefault("namespace", namespace) != namespace:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
@@ -170,7 +190,9 @@ def show(resource: Resource, obj: Obj) -> Obj:
     return obj if obj.get("apiVersion") == resource.api_version else {**obj, "apiVersion": resource.api_version}
 
 
-def replace(state: State, resource: Resource, namespace: str | None, name: str, body: Any, options: Options, sub: str = "") -> tuple[Obj, bool]:
+def replace(
+    state: State, resource: Resource, namespace: str | None, name: str, body: Any, options: Options, sub: str = ""
+) -> tuple[Obj, bool]:
     """Carries out a PUT; returns the object and whether it was created."""
     sent = decode(resource, body, options)
     fit_path(resource, sent, namespace, name)
@@ -179,10 +201,10 @@ def replace(state: State, resource: Resource, namespace: str | None, name: str, 
         sent["metadata"].pop("resourceVersion", None)
         return create(state, resource, namespace, sent, options), True
     old = current(state, resource, namespace, name)
-    if not sent["metadata"].get("resourceVersion"):
-        if resource.custom is not None or resource.storage in _CONDITIONAL:
-            error = FieldError("Invalid", "metadata.resourceVersion", "must be specified for an update", 0)
-            raise invalid(resource.group, resource.plural, name, [error])
+    conditional = resource.custom is not None or resource.storage in _CONDITIONAL
+    if conditional and not sent["metadata"].get("resourceVersion"):
+        error = FieldError("Invalid", "metadata.resourceVersion", "must be specified for an update", 0)
+        raise invalid(resource.group, resource.plural, name, [error])
     uid = sent["metadata"].get("uid")
     if uid and uid != old["metadata"]["uid"]:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata']['uid']}"
@@ -190,7 +212,9 @@ def replace(state: State, resource: Resource, namespace: str | None, name: str, 
     return update(state, resource, old, sent, options, sub), False
 
 
-def update(state: State, resource: Resource, old: Obj, new: Obj, options: Options, sub: str = "", apply: Change | None = None) -> Obj:
+def update(
+    state: State, resource: Resource, old: Obj, new: Obj, options: Options, sub: str = "", apply: Change | None = None
+) -> Obj:
     """Stores a changed object if it really changed.
 
     Args:
@@ -208,7 +232,14 @@ def update(state: State, resource: Resource, old: Obj, new: Obj, options: Option
         raise modified(resource.group, resource.plural, name)
     new = _restrict(resource, old, new, sub)
     meta = new["metadata"]
-    for key in ("creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generateName"):
+    for key in (
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "generateName",
+    ):
         meta.pop(key, None)
         if key in was:
             meta[key] = was[key]
@@ -242,7 +273,9 @@ def _restrict(resource: Resource, old: Obj, new: Obj, sub: str) -> Obj:
                 out["metadata"].pop(key, None)
                 if key in new["metadata"]:
                     out["metadata"][key] = new["metadata"][key]
-        out["metadata"]["managedFields"] = new["metadata"].get("managedFields", old["metadata"].get("managedFields", []))
+        out["metadata"]["managedFields"] = new["metadata"].get(
+            "managedFields", old["metadata"].get("managedFields", [])
+        )
         out.pop("status", None)
         if "status" in new:
             out["status"] = new["status"]

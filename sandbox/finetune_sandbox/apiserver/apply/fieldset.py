@@ -1,7 +1,7 @@
 """Sets of fields, as managedFields has them.
 
-A path is a tuple of elements in the notation of `FieldsV1`: `f:name` for a field, `k:{"name":"a"}` for an item of a keyed list,
-`v:"x"` for a member of a set. A set of paths holds leaves, and those inner places that are owned themselves.
+A path is a tuple of elements in the notation of `FieldsV1`: `f:name` for a field, `k:{"name":"a"}` for an item of a
+keyed list, `v:"x"` for a member of a set. A set of paths holds leaves, and those inner places that are owned.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ..schema.node import ANY, Node
+from finetune_sandbox.apiserver.schema.node import ANY, Node
 
 Path = tuple[str, ...]
 Fields = dict[Path, Any]
@@ -95,13 +95,18 @@ def element(item: Any, node: Node, at: Path, index: int, strict: bool = False) -
         for key in sorted(node.keys):
             if key in item:
                 keys[key] = item[key]
-            elif node.items is not None and (child := node.items.properties.get(key)) is not None and "default" in child.raw:
+            elif (
+                node.items is not None
+                and (child := node.items.properties.get(key)) is not None
+                and "default" in child.raw
+            ):
                 keys[key] = child.raw["default"]
     if not keys:
         if strict:
             names = " ".join(f'"{key}"' for key in node.keys)
             raise TypedError(
-                f"{render(at)}: element {index}: associative list with keys has an element that omits all key fields [{names}]"
+                f"{render(at)}: element {index}: associative list with keys has an element that omits all key fields"
+                f" [{names}]"
                 " (and doesn't have default values for any key fields)"
             )
         return f"i:{index}"

@@ -5,21 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import clock
-from ..errors import ApiError
-from ..options import Options
-from ..resources import Resource
-from ..schema.definitions import OBJECT_META, definition
-from ..schema.node import Node
+from finetune_sandbox.apiserver import clock
+from finetune_sandbox.apiserver.errors import ApiError
+from finetune_sandbox.apiserver.options import Options
+from finetune_sandbox.apiserver.resources import Resource
+from finetune_sandbox.apiserver.schema.definitions import OBJECT_META, definition
+from finetune_sandbox.apiserver.schema.node import Node
+
 from .fieldset import INNER, Fields, Path, fields_of, from_trie, render, to_trie
 
 Obj = dict[str, Any]
 
-_META = (
-    "name namespace creationTimestamp selfLink uid clusterName generation managedFields resourceVersion deletionTimestamp"
-    " deletionGracePeriodSeconds"
-).split()
-_STRIPPED = frozenset([("f:apiVersion",), ("f:kind",), ("f:metadata",), *(("f:metadata", "f:" + name) for name in _META)])
+_META = [
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+]
+_STRIPPED = frozenset(
+    [("f:apiVersion",), ("f:kind",), ("f:metadata",), *(("f:metadata", "f:" + name) for name in _META)]
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,12 @@ def schema_of(resource: Resource) -> Node:
         raw = {**resource.node.raw, "type": "object"}
         node = Node(raw)
         scalar = Node({"type": "string"})
-        node._properties = {**resource.node.properties, "metadata": definition(OBJECT_META), "apiVersion": scalar, "kind": scalar}
+        node._properties = {
+            **resource.node.properties,
+            "metadata": definition(OBJECT_META),
+            "apiVersion": scalar,
+            "kind": scalar,
+        }
         resource.whole = node
     return resource.whole
 
@@ -99,7 +116,7 @@ def _counts(path: Path, resource: Resource, sub: str) -> bool:
     if path[:2] == ("f:metadata", "f:managedFields"):
         return False
     if sub == "status":
-        return path[0] not in ("f:spec", "f:metadata") or resource.custom is None and path[0] == "f:metadata"
+        return path[0] not in ("f:spec", "f:metadata") or (resource.custom is None and path[0] == "f:metadata")
     return not (resource.has_status and path[0] == "f:status")
 
 
@@ -139,7 +156,11 @@ class FieldManager:
 
 
 def _bare(obj: Obj) -> Obj:
-    meta = {key: value for key, value in obj["metadata"].items() if key not in ("managedFields", "resourceVersion", "generation")}
+    meta = {
+        key: value
+        for key, value in obj["metadata"].items()
+        if key not in ("managedFields", "resourceVersion", "generation")
+    }
     return {**obj, "metadata": meta}
 
 
@@ -147,7 +168,9 @@ def _without(entry: Entry, paths: set[Path]) -> Entry:
     return replace(entry, paths=entry.paths - paths) if not entry.paths.isdisjoint(paths) else entry
 
 
-def applied(resource: Resource, live: Obj | None, merged: Obj, config: Fields, options: Options, sub: str) -> list[Entry]:
+def applied(
+    resource: Resource, live: Obj | None, merged: Obj, config: Fields, options: Options, sub: str
+) -> list[Entry]:
     """The managers after a server-side apply.
 
     Raises:
@@ -176,7 +199,8 @@ def applied(resource: Resource, live: Obj | None, merged: Obj, config: Fields, o
 def conflict_error(conflicts: list[tuple[Entry, Path]]) -> ApiError:
     """409 that names the fields and their owners."""
     causes = [
-        {"reason": "FieldManagerConflict", "message": f"conflict with {entry.shown()}", "field": render(path)} for entry, path in conflicts
+        {"reason": "FieldManagerConflict", "message": f"conflict with {entry.shown()}", "field": render(path)}
+        for entry, path in conflicts
     ]
     if len(conflicts) == 1:
         text = f"Apply failed with 1 conflict: {causes[0]['message']}: {causes[0]['field']}"
@@ -184,6 +208,9 @@ def conflict_error(conflicts: list[tuple[Entry, Path]]) -> ApiError:
         by_owner: dict[str, list[str]] = {}
         for entry, path in conflicts:
             by_owner.setdefault(entry.shown(), []).append(render(path))
-        listed = [f"conflicts with {owner}:\n" + "\n".join(f"- {field}" for field in fields) for owner, fields in sorted(by_owner.items())]
+        listed = [
+            f"conflicts with {owner}:\n" + "\n".join(f"- {field}" for field in fields)
+            for owner, fields in sorted(by_owner.items())
+        ]
         text = f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(listed)
     return ApiError(409, "Conflict", text, {"causes": causes})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ..schema.node import ANY, Node
+from finetune_sandbox.apiserver.schema.node import ANY, Node
+
 from .fieldset import Path, element
 
 

@@ -5,34 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import write
-from ..errors import ApiError, bad_request, conflict, not_found
-from ..options import Options
-from ..resources import Resource
+from finetune_sandbox.apiserver import write
+from finetune_sandbox.apiserver.errors import ApiError, bad_request, conflict, not_found
+from finetune_sandbox.apiserver.options import Options
+from finetune_sandbox.apiserver.resources import Resource
+
 from .fieldset import Fields, Path, TypedError
 from .manager import applied, entries_of, owned, schema_of, with_entries
 from .merge import merge, remove
 
 if TYPE_CHECKING:
-    from ..state import State
+    from finetune_sandbox.apiserver.state import State
 
 Obj = dict[str, Any]
 
 
 def apply(
-    state: State, resource: Resource, namespace: str | None, name: str, body: Any, options: Options, sub: str, guard: Callable[[Obj], None]
+    state: State,
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    body: Any,
+    options: Options,
+    sub: str,
+    guard: Callable[[Obj], None],
 ) -> tuple[Obj, bool]:
     """Applies a configuration; returns the object and whether it was created.
 
     Raises:
-        ApiError: 400 for a configuration of something else, 500 for one that does not fit the schema, 409 for conflicts.
+        ApiError: 400 for a configuration of something else, 500 for one that breaks its schema, 409 for a conflict.
     """
     config = _checked(resource, namespace, name, body)
     try:
         fields = owned(config, resource, sub, strict=True)
     except TypedError as error:
         where = (body.get("metadata") or {}).get("namespace", "")
-        text = f"failed to create typed patch object ({where}/{name}; {resource.api_version}, Kind={resource.kind}): {error}"
+        text = (
+            f"failed to create typed patch object ({where}/{name}; {resource.api_version}, Kind={resource.kind}):"
+            f" {error}"
+        )
         raise ApiError(500, "", text) from error
     live = state.store.get(resource.storage, namespace if resource.namespaced else None, name)
     if live is None:
@@ -60,7 +71,9 @@ def _checked(resource: Resource, namespace: str | None, name: str, body: Any) ->
         raise bad_request("invalid object: apiVersion and kind must be set")
     if body["apiVersion"] != resource.api_version or body["kind"] != resource.kind:
         found = f"{body['apiVersion']}, Kind={body['kind']}"
-        raise bad_request(f"incorrect object type: expected {resource.api_version}, Kind={resource.kind}, found {found}")
+        raise bad_request(
+            f"incorrect object type: expected {resource.api_version}, Kind={resource.kind}, found {found}"
+        )
     if meta.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     if meta.get("name", name) != name:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FieldError, forbidden
-from ..resources import Resource
-from . import apps, core, crd, jobs, pods, quota
+from finetune_sandbox.apiserver.errors import FieldError, forbidden
+from finetune_sandbox.apiserver.resources import Resource
+
+from . import apps, core, crd, jobs, pods, quota, services
 
 if TYPE_CHECKING:
-    from ..state import State
+    from finetune_sandbox.apiserver.state import State
 
 Obj = dict[str, Any]
 
@@ -48,7 +49,7 @@ def prepare(state: State, resource: Resource, obj: Obj) -> None:
     elif plural == "jobs":
         jobs.prepare_job(obj)
     elif plural == "services":
-        core.prepare_service(state, obj)
+        services.prepare_service(state, obj)
     elif plural == "namespaces":
         obj["spec"]["finalizers"] = ["kubernetes"]
     elif plural == "customresourcedefinitions":
@@ -57,7 +58,9 @@ def prepare(state: State, resource: Resource, obj: Obj) -> None:
         obj.setdefault("status", {"replicas": 0})
     elif plural == "persistentvolumeclaims" and "storageClassName" not in obj["spec"]:
         for storage_class in state.store.items("storage.k8s.io/storageclasses"):
-            if (storage_class["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true":
+            if (storage_class["metadata"].get("annotations") or {}).get(
+                "storageclass.kubernetes.io/is-default-class"
+            ) == "true":
                 obj["spec"]["storageClassName"] = storage_class["metadata"]["name"]
 
 
@@ -81,7 +84,7 @@ def _priority(state: State, pod: Obj) -> None:
 def prepare_update(state: State, resource: Resource, obj: Obj, old: Obj) -> None:
     """Keeps what a server keeps of the stored object."""
     if resource.plural == "services":
-        core.keep_service(obj, old)
+        services.keep_service(obj, old)
     elif resource.plural == "namespaces":
         obj["spec"]["finalizers"] = old["spec"].get("finalizers") or []
         if not obj["spec"]["finalizers"]:

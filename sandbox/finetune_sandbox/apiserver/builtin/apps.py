@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import FieldError, unsupported
-from ..selectors import selects
+from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.selectors import selects
+
 from . import meta, pods
 
 Obj = dict[str, Any]
@@ -60,7 +61,11 @@ def validate_workload(plural: str, obj: Obj) -> list[FieldError]:
     elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
         errors.append(FieldError("Invalid", "spec.selector", f"empty selector is invalid for {plural[:-1]}", selector))
     if selector is None or not selects(selector, labels):
-        errors.append(FieldError("Invalid", "spec.template.metadata.labels", "`selector` does not match template `labels`", labels))
+        errors.append(
+            FieldError(
+                "Invalid", "spec.template.metadata.labels", "`selector` does not match template `labels`", labels
+            )
+        )
     errors += meta.labels(labels, "spec.template.labels")
     if plural == "deployments":
         kind = spec["strategy"]["type"]
@@ -80,19 +85,31 @@ def validate_workload(plural: str, obj: Obj) -> list[FieldError]:
     return errors + found
 
 
-_STATEFUL_MUTABLE = (
-    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
-)  # fmt: skip
+_STATEFUL_MUTABLE = frozenset(
+    [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ]
+)
 
 
 def validate_workload_update(plural: str, obj: Obj, old: Obj) -> list[FieldError]:
     """Selectors of workloads do not change."""
     errors = validate_workload(plural, obj)
     if plural == "statefulsets":
-        frozen = [{key: value for key, value in spec.items() if key not in _STATEFUL_MUTABLE} for spec in (obj["spec"], old["spec"])]
+        frozen = [
+            {key: value for key, value in spec.items() if key not in _STATEFUL_MUTABLE}
+            for spec in (obj["spec"], old["spec"])
+        ]
         if frozen[0] != frozen[1]:
             text = (
-                "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy',"
+                "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template',"
+                " 'updateStrategy',"
                 " 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
             )
             errors.append(FieldError("Forbidden", "spec", text))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import FieldError, unsupported
-from ..jsonpath import compile_path
-from ..schema.node import Node
-from ..schema.structural import check_schema
+from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.jsonpath import compile_path
+from finetune_sandbox.apiserver.schema.node import Node
+from finetune_sandbox.apiserver.schema.structural import check_schema
+
 from . import meta
 
 Obj = dict[str, Any]
@@ -46,7 +47,9 @@ def validate(crd: Obj, old: Obj | None = None) -> list[FieldError]:
     errors: list[FieldError] = []
     expected = f"{names.get('plural', '')}.{spec.get('group', '')}"
     if crd["metadata"].get("name") and crd["metadata"]["name"] != expected:
-        errors.append(FieldError("Invalid", "metadata.name", 'must be spec.names.plural+"."+spec.group', crd["metadata"]["name"]))
+        errors.append(
+            FieldError("Invalid", "metadata.name", 'must be spec.names.plural+"."+spec.group', crd["metadata"]["name"])
+        )
     group = spec.get("group", "")
     if not group:
         errors.append(FieldError("Required", "spec.group"))
@@ -55,7 +58,11 @@ def validate(crd: Obj, old: Obj | None = None) -> list[FieldError]:
         if "." not in group:
             errors.append(FieldError("Invalid", "spec.group", "should be a domain with at least one dot", group))
     if spec.get("scope") not in ("Cluster", "Namespaced"):
-        errors.append(unsupported("spec.scope", spec.get("scope", ""), ["Cluster", "Namespaced"]) if spec.get("scope") else FieldError("Required", "spec.scope"))
+        errors.append(
+            unsupported("spec.scope", spec.get("scope", ""), ["Cluster", "Namespaced"])
+            if spec.get("scope")
+            else FieldError("Required", "spec.scope")
+        )
     errors += _names(names)
     if spec.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
@@ -78,9 +85,13 @@ def _names(names: Obj) -> list[FieldError]:
         errors += [FieldError("Invalid", f"spec.names.{key}", found, value) for found in meta.dns_1035(text)]
     for key in ("shortNames", "categories"):
         for index, value in enumerate(names.get(key) or ()):
-            errors += [FieldError("Invalid", f"spec.names.{key}[{index}]", found, value) for found in meta.dns_1035(value)]
+            errors += [
+                FieldError("Invalid", f"spec.names.{key}[{index}]", found, value) for found in meta.dns_1035(value)
+            ]
     if names.get("kind") and names.get("kind") == names.get("listKind"):
-        errors.append(FieldError("Invalid", "spec.names.listKind", "kind and listKind may not be the same", names["listKind"]))
+        errors.append(
+            FieldError("Invalid", "spec.names.listKind", "kind and listKind may not be the same", names["listKind"])
+        )
     return errors
 
 
@@ -91,24 +102,43 @@ def _versions(crd: Obj, versions: list[Obj]) -> list[FieldError]:
         name = version.get("name", "")
         errors += [FieldError("Invalid", f"spec.versions[{index}].name", text, name) for text in meta.dns_1035(name)]
         if name in seen:
-            errors.append(FieldError("Invalid", f"spec.versions[{index}].name", "must contain unique version names", name))
+            errors.append(
+                FieldError("Invalid", f"spec.versions[{index}].name", "must contain unique version names", name)
+            )
         seen.add(name)
     storage = [version["name"] for version in versions if version.get("storage")]
     if len(storage) != 1:
-        errors.append(FieldError("Invalid", "spec.versions", "must have exactly one version marked as storage version", versions))
+        errors.append(
+            FieldError("Invalid", "spec.versions", "must have exactly one version marked as storage version", versions)
+        )
     stored = (crd.get("status") or {}).get("storedVersions") or []
     if storage and storage[-1] not in stored and len(storage) > 1:
-        errors.append(FieldError("Invalid", "status.storedVersions", f"must have the storage version {storage[-1]}", stored))
+        errors.append(
+            FieldError("Invalid", "status.storedVersions", f"must have the storage version {storage[-1]}", stored)
+        )
     for index, name in enumerate(stored):
         if name not in seen:
-            errors.append(FieldError("Invalid", f"status.storedVersions[{index}]", "missing from spec.versions; it was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in this version and removes the version from status.storedVersions", name))
+            errors.append(
+                FieldError(
+                    "Invalid",
+                    f"status.storedVersions[{index}]",
+                    "missing from spec.versions; it was previously a storage version, and must remain in"
+                    " spec.versions until a storage migration ensures no data remains persisted in this version and"
+                    " removes the version from status.storedVersions",
+                    name,
+                )
+            )
     return errors
 
 
 def _bodies(versions: list[Obj], known: frozenset[str]) -> list[FieldError]:
     """Checks what each version says; what all versions say alike is reported once, without naming a version."""
     errors: list[FieldError] = []
-    shared = {key for key in _HOISTED if len(versions) > 0 and all(version.get(key) == versions[0].get(key) for version in versions)}
+    shared = {
+        key
+        for key in _HOISTED
+        if len(versions) > 0 and all(version.get(key) == versions[0].get(key) for version in versions)
+    }
     for index, version in enumerate(versions):
         base = f"spec.versions[{index}]"
         at = {key: "spec" if key in shared else base for key in _HOISTED}
@@ -121,15 +151,22 @@ def _bodies(versions: list[Obj], known: frozenset[str]) -> list[FieldError]:
             found = check_schema(schema, where, "status" in (version.get("subresources") or {}))
             errors += found
             if not any(error.field.endswith((".$ref", ".items", ".type")) for error in found):
-                from ..cel.rules import check_rules
+                from finetune_sandbox.apiserver.cel.rules import check_rules
 
                 errors += check_rules(Node(schema), where, known)
         if "additionalPrinterColumns" in mine:
-            errors += _columns(version.get("additionalPrinterColumns") or [], f"{at['additionalPrinterColumns']}.additionalPrinterColumns")
+            errors += _columns(
+                version.get("additionalPrinterColumns") or [],
+                f"{at['additionalPrinterColumns']}.additionalPrinterColumns",
+            )
         if "subresources" in mine:
-            errors += _scale((version.get("subresources") or {}).get("scale"), f"{at['subresources']}.subresources.scale")
+            errors += _scale(
+                (version.get("subresources") or {}).get("scale"), f"{at['subresources']}.subresources.scale"
+            )
         if "selectableFields" in mine and schema is not None:
-            errors += _selectable(version.get("selectableFields") or [], Node(schema), f"{at['selectableFields']}.selectableFields")
+            errors += _selectable(
+                version.get("selectableFields") or [], Node(schema), f"{at['selectableFields']}.selectableFields"
+            )
     return errors
 
 
@@ -139,7 +176,11 @@ def _rules_of(old: Obj | None) -> frozenset[str]:
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
-            for rule in value.get("x-kubernetes-validations") or () if isinstance(value.get("x-kubernetes-validations"), list) else ():
+            for rule in (
+                value.get("x-kubernetes-validations") or ()
+                if isinstance(value.get("x-kubernetes-validations"), list)
+                else ()
+            ):
                 found.add(rule.get("rule", ""))
             for child in value.values():
                 walk(child)
@@ -186,7 +227,9 @@ def _scale(scale: Obj | None, at: str) -> list[FieldError]:
         elif under and not path.startswith(under + "."):
             errors.append(FieldError("Invalid", f"{at}.{key}", f"should be a json path under {under}", path))
         elif not under and not path.startswith((".spec.", ".status.")):
-            errors.append(FieldError("Invalid", f"{at}.{key}", "should be a json path under either .spec or .status", path))
+            errors.append(
+                FieldError("Invalid", f"{at}.{key}", "should be a json path under either .spec or .status", path)
+            )
     return errors
 
 
@@ -217,7 +260,10 @@ def _selectable(fields: list[Obj], schema: Node, at: str) -> list[FieldError]:
         if node is None:
             errors.append(FieldError("Invalid", here, "is an invalid path: does not refer to a valid field", path))
         elif node.type not in ("string", "boolean", "integer"):
-            text = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            text = (
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with"
+                " formats are allowed."
+            )
             errors.append(FieldError("Invalid", here, text, path))
     return errors
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import FieldError, unsupported
-from ..selectors import selects
+from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.selectors import selects
+
 from . import meta, pods
 
 Obj = dict[str, Any]
 
 _PREFIXED = "batch.kubernetes.io/"
 _RESTART = ["OnFailure", "Never"]
-_POSITIVE = ("parallelism", "completions", "backoffLimit", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimitPerIndex", "maxFailedIndexes")
+_POSITIVE = (
+    "parallelism",
+    "completions",
+    "backoffLimit",
+    "ttlSecondsAfterFinished",
+    "activeDeadlineSeconds",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
+)
 _SUSPENDED_MAY_CHANGE = ("nodeSelector", "tolerations", "affinity", "schedulingGates")
 
 
@@ -49,10 +58,11 @@ def prepare_job(job: Obj) -> None:
 
 def validate_job_spec(spec: Obj, at: str = "spec") -> list[FieldError]:
     """Checks a Job's specification."""
-    errors: list[FieldError] = []
-    for key in _POSITIVE:
-        if (value := spec.get(key)) is not None and value < 0:
-            errors.append(FieldError("Invalid", f"{at}.{key}", "must be greater than or equal to 0", value))
+    errors = [
+        FieldError("Invalid", f"{at}.{key}", "must be greater than or equal to 0", spec[key])
+        for key in _POSITIVE
+        if (spec.get(key) or 0) < 0
+    ]
     mode = spec.get("completionMode")
     if mode not in ("NonIndexed", "Indexed"):
         errors.append(unsupported(f"{at}.completionMode", mode, ["Indexed", "NonIndexed"]))
@@ -60,14 +70,27 @@ def validate_job_spec(spec: Obj, at: str = "spec") -> list[FieldError]:
         if spec.get("completions") is None:
             errors.append(FieldError("Required", f"{at}.completions", "when completion mode is Indexed"))
         if spec.get("parallelism", 0) > 100000:
-            errors.append(FieldError("Invalid", f"{at}.parallelism", "must be less than or equal to 100000 when completion mode is Indexed", spec["parallelism"]))
-    for key in ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"):
-        if spec.get(key) is not None and mode != "Indexed":
-            errors.append(FieldError("Invalid", f"{at}.{key}", "requires indexed completion mode", spec[key]))
+            errors.append(
+                FieldError(
+                    "Invalid",
+                    f"{at}.parallelism",
+                    "must be less than or equal to 100000 when completion mode is Indexed",
+                    spec["parallelism"],
+                )
+            )
+    errors += [
+        FieldError("Invalid", f"{at}.{key}", "requires indexed completion mode", spec[key])
+        for key in ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy")
+        if spec.get(key) is not None and mode != "Indexed"
+    ]
     if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
         errors.append(FieldError("Required", f"{at}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
     if spec.get("podReplacementPolicy") not in ("Failed", "TerminatingOrFailed"):
-        errors.append(unsupported(f"{at}.podReplacementPolicy", spec.get("podReplacementPolicy"), ["Failed", "TerminatingOrFailed"]))
+        errors.append(
+            unsupported(
+                f"{at}.podReplacementPolicy", spec.get("podReplacementPolicy"), ["Failed", "TerminatingOrFailed"]
+            )
+        )
     policy = spec.get("podFailurePolicy")
     if policy is not None:
         errors += _failure_policy(policy, spec, f"{at}.podFailurePolicy")
@@ -83,24 +106,41 @@ def validate_job_spec(spec: Obj, at: str = "spec") -> list[FieldError]:
 
 def _failure_policy(policy: Obj, spec: Obj, at: str) -> list[FieldError]:
     errors = []
-    names = {container.get("name") for container in (spec.get("template") or {}).get("spec", {}).get("containers") or ()}
+    names = {
+        container.get("name") for container in (spec.get("template") or {}).get("spec", {}).get("containers") or ()
+    }
     actions = ["Count", "FailIndex", "FailJob", "Ignore"]
     if (spec.get("template") or {}).get("spec", {}).get("restartPolicy") != "Never":
         value = (spec.get("template") or {}).get("spec", {}).get("restartPolicy")
-        errors.append(FieldError("Invalid", at.replace("podFailurePolicy", "template.spec.restartPolicy"), "only \"Never\" is supported when podFailurePolicy is specified", value))
+        errors.append(
+            FieldError(
+                "Invalid",
+                at.replace("podFailurePolicy", "template.spec.restartPolicy"),
+                'only "Never" is supported when podFailurePolicy is specified',
+                value,
+            )
+        )
     for index, rule in enumerate(policy.get("rules") or ()):
         here = f"{at}.rules[{index}]"
         if not rule.get("action"):
-            errors.append(FieldError("Required", f"{here}.action", "valid values: " + ", ".join(f'"{item}"' for item in actions)))
+            errors.append(
+                FieldError("Required", f"{here}.action", "valid values: " + ", ".join(f'"{item}"' for item in actions))
+            )
         elif rule["action"] not in actions:
             errors.append(unsupported(f"{here}.action", rule["action"], actions))
         elif rule["action"] == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
-            errors.append(FieldError("Invalid", f"{here}.action", "requires the backoffLimitPerIndex to be set", "FailIndex"))
+            errors.append(
+                FieldError("Invalid", f"{here}.action", "requires the backoffLimitPerIndex to be set", "FailIndex")
+            )
         codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
         if codes is not None and conditions:
-            errors.append(FieldError("Invalid", here, "specifying both OnExitCodes and OnPodConditions is not supported", ""))
+            errors.append(
+                FieldError("Invalid", here, "specifying both OnExitCodes and OnPodConditions is not supported", "")
+            )
         if codes is None and not conditions:
-            errors.append(FieldError("Invalid", here, "specifying one of OnExitCodes and OnPodConditions is required", ""))
+            errors.append(
+                FieldError("Invalid", here, "specifying one of OnExitCodes and OnPodConditions is required", "")
+            )
         if codes is not None:
             errors += _exit_codes(codes, names, f"{here}.onExitCodes")
     return errors
@@ -114,7 +154,14 @@ def _exit_codes(codes: Obj, names: set[Any], at: str) -> list[FieldError]:
     elif operator not in ("In", "NotIn"):
         errors.append(unsupported(f"{at}.operator", operator, ["In", "NotIn"]))
     if codes.get("containerName") and codes["containerName"] not in names:
-        errors.append(FieldError("Invalid", f"{at}.containerName", "must be one of the container or initContainer names in the pod template", codes["containerName"]))
+        errors.append(
+            FieldError(
+                "Invalid",
+                f"{at}.containerName",
+                "must be one of the container or initContainer names in the pod template",
+                codes["containerName"],
+            )
+        )
     if not values:
         errors.append(FieldError("Invalid", f"{at}.values", "at least one value is required", values))
     for index, value in enumerate(values):
@@ -133,9 +180,15 @@ def validate_job(job: Obj) -> list[FieldError]:
     errors = validate_job_spec(spec)
     labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
     if spec.get("selector") and not selects(spec["selector"], labels):
-        errors.append(FieldError("Invalid", "spec.template.metadata.labels", "`selector` does not match template `labels`", labels))
+        errors.append(
+            FieldError(
+                "Invalid", "spec.template.metadata.labels", "`selector` does not match template `labels`", labels
+            )
+        )
     if len(job["metadata"].get("name", "")) > 63:
-        errors.append(FieldError("Invalid", "metadata.name", "must be no more than 63 characters", job["metadata"]["name"]))
+        errors.append(
+            FieldError("Invalid", "metadata.name", "must be no more than 63 characters", job["metadata"]["name"])
+        )
     return errors
 
 
@@ -143,7 +196,15 @@ def validate_job_update(job: Obj, old: Obj) -> list[FieldError]:
     """A Job's template, selector and completions do not change, with exceptions while it is suspended."""
     new, was = job["spec"], old["spec"]
     errors = validate_job_spec(new)
-    for key in ("completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+    for key in (
+        "completions",
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ):
         if key == "completions" and new.get("completionMode") == "Indexed" and new.get(key) == new.get("parallelism"):
             continue
         if new.get(key) != was.get(key):
@@ -154,13 +215,17 @@ def validate_job_update(job: Obj, old: Obj) -> list[FieldError]:
         template, before = _without_scheduling(template), _without_scheduling(before)
     if template != before:
         at = "spec.template" if {**template, "spec": None} != {**before, "spec": None} else "spec.template.spec"
-        errors.append(FieldError("Invalid", "spec.template" if at == "spec.template" else at, "field is immutable", template))
+        errors.append(
+            FieldError("Invalid", "spec.template" if at == "spec.template" else at, "field is immutable", template)
+        )
     return errors
 
 
 def _without_scheduling(template: Obj) -> Obj:
     spec = {key: value for key, value in (template.get("spec") or {}).items() if key not in _SUSPENDED_MAY_CHANGE}
-    kept = {key: value for key, value in (template.get("metadata") or {}).items() if key not in ("labels", "annotations")}
+    kept = {
+        key: value for key, value in (template.get("metadata") or {}).items() if key not in ("labels", "annotations")
+    }
     return {**template, "spec": spec, "metadata": kept}
 
 
@@ -184,7 +249,14 @@ def validate_cronjob(cronjob: Obj) -> list[FieldError]:
     if not schedule:
         errors.append(FieldError("Required", "spec.schedule"))
     elif not schedule.startswith("@") and len(schedule.split()) != 5:
-        errors.append(FieldError("Invalid", "spec.schedule", f"expected exactly 5 fields, found {len(schedule.split())}: {schedule.split()}", schedule))
+        errors.append(
+            FieldError(
+                "Invalid",
+                "spec.schedule",
+                f"expected exactly 5 fields, found {len(schedule.split())}: {schedule.split()}",
+                schedule,
+            )
+        )
     if spec["concurrencyPolicy"] not in ("Allow", "Forbid", "Replace"):
         errors.append(unsupported("spec.concurrencyPolicy", spec["concurrencyPolicy"], ["Allow", "Forbid", "Replace"]))
     pod_spec = (spec["jobTemplate"]["spec"].get("template") or {}).get("spec")

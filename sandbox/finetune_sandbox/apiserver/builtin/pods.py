@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import FieldError, unsupported
+from finetune_sandbox.apiserver.errors import FieldError, unsupported
+
 from . import meta
 
 Obj = dict[str, Any]
 
-_SECRET_VOLUMES = {"secret": ("defaultMode", 420), "configMap": ("defaultMode", 420), "projected": ("defaultMode", 420), "downwardAPI": ("defaultMode", 420)}
+_SECRET_VOLUMES = {
+    "secret": ("defaultMode", 420),
+    "configMap": ("defaultMode", 420),
+    "projected": ("defaultMode", 420),
+    "downwardAPI": ("defaultMode", 420),
+}
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _ENUMS: dict[str, list[str]] = {
     "restartPolicy": ["Always", "Never", "OnFailure"],
@@ -107,19 +113,31 @@ def prepare_pod(pod: Obj) -> None:
     spec = pod["spec"]
     tolerations = spec.setdefault("tolerations", [])
     for key in _TOLERATED:
-        if not any(item.get("key", key) == key and item.get("effect", "NoExecute") == "NoExecute" for item in tolerations):
+        if not any(
+            item.get("key", key) == key and item.get("effect", "NoExecute") == "NoExecute" for item in tolerations
+        ):
             tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
         pod["status"]["conditions"] = [
-            {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }
         ]
 
 
 def qos_class(spec: Obj) -> str:
     """Guaranteed, Burstable or BestEffort by the requests and limits of all containers."""
     resources = [container.get("resources") or {} for container in _all_containers(spec)]
-    if not any((found.get(key) or {}).get(name) for found in resources for key in ("requests", "limits") for name in _QOS_RESOURCES):
+    if not any(
+        (found.get(key) or {}).get(name)
+        for found in resources
+        for key in ("requests", "limits")
+        for name in _QOS_RESOURCES
+    ):
         return "BestEffort"
     for found in resources:
         limits, requests = found.get("limits") or {}, found.get("requests") or {}
@@ -138,12 +156,14 @@ def validate_spec(spec: Obj, at: str, restart: list[str] | None = None) -> list[
     """
     errors: list[FieldError] = []
     names: set[str] = set()
-    volumes = set()
+    volumes: set[str] = set()
     for index, volume in enumerate(spec.get("volumes") or ()):
         errors += _name(volume.get("name"), f"{at}.volumes[{index}].name", volumes)
         sources = [key for key in volume if key != "name"]
         for extra in sources[1:]:
-            errors.append(FieldError("Forbidden", f"{at}.volumes[{index}].{extra}", "may not specify more than 1 volume type"))
+            errors.append(
+                FieldError("Forbidden", f"{at}.volumes[{index}].{extra}", "may not specify more than 1 volume type")
+            )
         path = (volume.get("hostPath") or {}).get("path", "x")
         if not path:
             errors.append(FieldError("Required", f"{at}.volumes[{index}].hostPath.path"))
@@ -156,7 +176,13 @@ def validate_spec(spec: Obj, at: str, restart: list[str] | None = None) -> list[
         value = spec.get(key)
         if key == "restartPolicy" and restart is not None and value not in restart:
             if value == "Always":  # what defaulting puts where nothing was said
-                errors.append(FieldError("Required", f"{at}.{key}", "valid values: " + ", ".join(f'"{item}"' for item in sorted(restart, reverse=True))))
+                errors.append(
+                    FieldError(
+                        "Required",
+                        f"{at}.{key}",
+                        "valid values: " + ", ".join(f'"{item}"' for item in sorted(restart, reverse=True)),
+                    )
+                )
             else:
                 errors.append(unsupported(f"{at}.{key}", value, restart))
         elif value not in supported:
@@ -166,12 +192,19 @@ def validate_spec(spec: Obj, at: str, restart: list[str] | None = None) -> list[
     errors += meta.labels(spec.get("nodeSelector"), f"{at}.nodeSelector")
     for key in ("activeDeadlineSeconds",):
         if key in spec and spec[key] < 1:
-            errors.append(FieldError("Invalid", f"{at}.{key}", "must be between 1 and 2147483647, inclusive", spec[key]))
+            errors.append(
+                FieldError("Invalid", f"{at}.{key}", "must be between 1 and 2147483647, inclusive", spec[key])
+            )
     if spec["terminationGracePeriodSeconds"] < 0:
         text = "must be greater than or equal to 0"
-        errors.append(FieldError("Invalid", f"{at}.terminationGracePeriodSeconds", text, spec["terminationGracePeriodSeconds"]))
+        errors.append(
+            FieldError("Invalid", f"{at}.terminationGracePeriodSeconds", text, spec["terminationGracePeriodSeconds"])
+        )
     if spec.get("serviceAccountName"):
-        errors += [FieldError("Invalid", f"{at}.serviceAccountName", text, spec["serviceAccountName"]) for text in meta.dns_subdomain(spec["serviceAccountName"])]
+        errors += [
+            FieldError("Invalid", f"{at}.serviceAccountName", text, spec["serviceAccountName"])
+            for text in meta.dns_subdomain(spec["serviceAccountName"])
+        ]
     return errors
 
 
@@ -194,9 +227,17 @@ def _container(container: Obj, at: str, names: set[str], volumes: set[str]) -> l
     elif image != image.strip():
         errors.append(FieldError("Invalid", f"{at}.image", "must not have leading or trailing whitespace", image))
     if container.get("imagePullPolicy") not in ("Always", "IfNotPresent", "Never"):
-        errors.append(unsupported(f"{at}.imagePullPolicy", container.get("imagePullPolicy"), ["Always", "IfNotPresent", "Never"]))
+        errors.append(
+            unsupported(f"{at}.imagePullPolicy", container.get("imagePullPolicy"), ["Always", "IfNotPresent", "Never"])
+        )
     if container.get("terminationMessagePolicy") not in ("File", "FallbackToLogsOnError"):
-        errors.append(unsupported(f"{at}.terminationMessagePolicy", container.get("terminationMessagePolicy"), ["FallbackToLogsOnError", "File"]))
+        errors.append(
+            unsupported(
+                f"{at}.terminationMessagePolicy",
+                container.get("terminationMessagePolicy"),
+                ["FallbackToLogsOnError", "File"],
+            )
+        )
     mounts: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         here = f"{at}.volumeMounts[{index}]"
@@ -216,23 +257,33 @@ def _container(container: Obj, at: str, names: set[str], volumes: set[str]) -> l
         source = variable.get("valueFrom")
         if source is not None:
             if variable.get("value"):
-                errors.append(FieldError("Invalid", f"{here}.valueFrom", "may not be specified when `value` is not empty", ""))
+                errors.append(
+                    FieldError("Invalid", f"{here}.valueFrom", "may not be specified when `value` is not empty", "")
+                )
             if len(source) != 1:
-                text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`" if not source else "may not have more than one field specified at a time"
+                text = (
+                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
+                    if not source
+                    else "may not have more than one field specified at a time"
+                )
                 errors.append(FieldError("Invalid", f"{here}.valueFrom", text, ""))
     for index, port in enumerate(container.get("ports") or ()):
         number = port.get("containerPort")
         if not number:
             errors.append(FieldError("Required", f"{at}.ports[{index}].containerPort"))
         elif not 0 < number < 65536:
-            errors.append(FieldError("Invalid", f"{at}.ports[{index}].containerPort", "must be between 1 and 65535, inclusive", number))
+            errors.append(
+                FieldError(
+                    "Invalid", f"{at}.ports[{index}].containerPort", "must be between 1 and 65535, inclusive", number
+                )
+            )
         if port.get("protocol") not in ("TCP", "UDP", "SCTP"):
             errors.append(unsupported(f"{at}.ports[{index}].protocol", port.get("protocol"), ["SCTP", "TCP", "UDP"]))
     return errors + _resources(container.get("resources") or {}, f"{at}.resources")
 
 
 def _resources(resources: Obj, at: str) -> list[FieldError]:
-    from ..quantity import parse
+    from finetune_sandbox.apiserver.quantity import parse
 
     errors, amounts = [], {}
     for key in ("limits", "requests"):
@@ -242,18 +293,35 @@ def _resources(resources: Obj, at: str) -> list[FieldError]:
             except ValueError:
                 continue
             if amounts[key, name] < 0:
-                errors.append(FieldError("Invalid", f"{at}.{key}[{name}]", "must be greater than or equal to 0", str(value)))
-            if name not in ("cpu", "memory", "ephemeral-storage") and "/" not in name and not name.startswith("hugepages-"):
-                errors.append(FieldError("Invalid", f"{at}.{key}[{name}]", "must be a standard resource type or fully qualified", name))
+                errors.append(
+                    FieldError("Invalid", f"{at}.{key}[{name}]", "must be greater than or equal to 0", str(value))
+                )
+            if (
+                name not in ("cpu", "memory", "ephemeral-storage")
+                and "/" not in name
+                and not name.startswith("hugepages-")
+            ):
+                errors.append(
+                    FieldError(
+                        "Invalid", f"{at}.{key}[{name}]", "must be a standard resource type or fully qualified", name
+                    )
+                )
     for (key, name), value in amounts.items():
         limit = amounts.get(("limits", name))
         if key == "requests" and limit is not None and value > limit:
             text = f"must be less than or equal to {name} limit of {resources['limits'][name]}"
             errors.append(FieldError("Invalid", f"{at}.requests", text, str(resources["requests"][name])))
         if "/" in name and key == "requests" and limit is not None and limit != value:
-            errors.append(FieldError("Invalid", f"{at}.requests", f"must be equal to {name} limit of {resources['limits'][name]}", str(resources["requests"][name])))
+            errors.append(
+                FieldError(
+                    "Invalid",
+                    f"{at}.requests",
+                    f"must be equal to {name} limit of {resources['limits'][name]}",
+                    str(resources["requests"][name]),
+                )
+            )
         if "/" in name and key == "requests" and limit is None:
-            errors.append(FieldError("Required", f"{at}.limits", f"Limit must be set for non overcommitable resources"))
+            errors.append(FieldError("Required", f"{at}.limits", "Limit must be set for non overcommitable resources"))
     return errors
 
 
@@ -263,11 +331,24 @@ def _toleration(toleration: Obj, at: str) -> list[FieldError]:
     if operator not in ("Equal", "Exists"):
         errors.append(unsupported(f"{at}.operator", operator, ["Equal", "Exists"]))
     if operator == "Exists" and toleration.get("value"):
-        errors.append(FieldError("Invalid", f"{at}.operator", "value must be empty when `operator` is 'Exists'", toleration["value"]))
+        errors.append(
+            FieldError(
+                "Invalid", f"{at}.operator", "value must be empty when `operator` is 'Exists'", toleration["value"]
+            )
+        )
     if not toleration.get("key") and operator != "Exists":
-        errors.append(FieldError("Invalid", f"{at}.operator", "operator must be Exists when `key` is empty, which means \"match all values and all keys\"", operator))
+        errors.append(
+            FieldError(
+                "Invalid",
+                f"{at}.operator",
+                'operator must be Exists when `key` is empty, which means "match all values and all keys"',
+                operator,
+            )
+        )
     if toleration.get("effect") not in (None, "", "NoSchedule", "PreferNoSchedule", "NoExecute"):
-        errors.append(unsupported(f"{at}.effect", toleration["effect"], ["NoExecute", "NoSchedule", "PreferNoSchedule"]))
+        errors.append(
+            unsupported(f"{at}.effect", toleration["effect"], ["NoExecute", "NoSchedule", "PreferNoSchedule"])
+        )
     return errors
 
 
@@ -280,7 +361,11 @@ def validate_pod_update(pod: Obj, old: Obj) -> list[FieldError]:
     new_spec, old_spec = pod["spec"], old["spec"]
     was, now = old_spec.get("tolerations") or [], new_spec.get("tolerations") or []
     if any(item not in now for item in was):
-        errors.append(FieldError("Forbidden", "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"))
+        errors.append(
+            FieldError(
+                "Forbidden", "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+            )
+        )
     gated = bool(old_spec.get("schedulingGates"))
     gone = (*_MUTABLE, "schedulingGates", *(("nodeSelector", "affinity") if gated else ()))
     if _frozen(new_spec, gone) != _frozen(old_spec, gone):

@@ -6,20 +6,28 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from .. import quantity
-from ..errors import forbidden
-from ..resources import Resource
+from finetune_sandbox.apiserver import quantity
+from finetune_sandbox.apiserver.errors import forbidden
+from finetune_sandbox.apiserver.resources import Resource
 
 if TYPE_CHECKING:
-    from ..state import State
-    from ..store import Event
+    from finetune_sandbox.apiserver.state import State
+    from finetune_sandbox.apiserver.store import Event
 
 Obj = dict[str, Any]
 Usage = dict[str, Decimal]
 
 _QUOTAS = "/resourcequotas"
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
-_COUNTED = "pods services configmaps secrets persistentvolumeclaims replicationcontrollers resourcequotas".split()
+_COUNTED = [
+    "pods",
+    "services",
+    "configmaps",
+    "secrets",
+    "persistentvolumeclaims",
+    "replicationcontrollers",
+    "resourcequotas",
+]
 
 
 def usage(resource: Resource, obj: Obj) -> Usage:
@@ -45,7 +53,9 @@ def _pod(pod: Obj) -> Usage:
         return {"pods": Decimal(0)}
     found: Usage = {}
     for kind in ("requests", "limits"):
-        main = _total((container.get("resources") or {}).get(kind) or {} for container in pod["spec"].get("containers") or ())
+        main = _total(
+            (container.get("resources") or {}).get(kind) or {} for container in pod["spec"].get("containers") or ()
+        )
         for container in pod["spec"].get("initContainers") or ():
             for name, value in ((container.get("resources") or {}).get(kind) or {}).items():
                 main[name] = max(main.get(name, Decimal(0)), quantity.parse(value))
@@ -78,7 +88,12 @@ def matches(quota: Obj, resource: Resource, obj: Obj) -> bool:
         name, operator, values = scope["scopeName"], scope["operator"], scope.get("values") or ()
         if name == "PriorityClass":
             found = pod.get("priorityClassName", "")
-            holds = {"In": found in values, "NotIn": found not in values, "Exists": bool(found), "DoesNotExist": not found}[operator]
+            holds = {
+                "In": found in values,
+                "NotIn": found not in values,
+                "Exists": bool(found),
+                "DoesNotExist": not found,
+            }[operator]
         elif name in ("BestEffort", "NotBestEffort"):
             holds = ((obj.get("status") or {}).get("qosClass") == "BestEffort") is (name == "BestEffort")
         elif name in ("Terminating", "NotTerminating"):
@@ -146,10 +161,15 @@ def admit(state: State, resource: Resource, obj: Obj) -> None:
         before = {key: quantity.parse(value) for key, value in used(state, quota).items()}
         over = [key for key in touched if before[key] + wanted[key] > quantity.parse(hard[key])]
         if over:
-            show = lambda amounts: ",".join(f"{key}={quantity.render(amounts[key], str(hard[key]))}" for key in over)  # noqa: E731, B023
-            limited = ",".join(f"{key}={hard[key]}" for key in over)
-            why = f"exceeded quota: {title}, requested: {show(wanted)}, used: {show(before)}, limited: {limited}"
+            limits = {key: str(hard[key]) for key in over}
+            limited = ",".join(f"{key}={value}" for key, value in limits.items())
+            asked, taken = _shown(wanted, limits), _shown(before, limits)
+            why = f"exceeded quota: {title}, requested: {asked}, used: {taken}, limited: {limited}"
             raise forbidden(resource.group, resource.plural, name, why)
+
+
+def _shown(amounts: Usage, like: dict[str, str]) -> str:
+    return ",".join(f"{key}={quantity.render(amounts[key], limit)}" for key, limit in like.items())
 
 
 def _unspecified(pod: Obj, hard: Iterable[str]) -> str:
@@ -178,7 +198,9 @@ class QuotaStatus:
             return
         for quota in list(self.state.store.items(_QUOTAS, namespace)):
             hard = quota["spec"].get("hard") or {}
-            if event.storage != _QUOTAS and not any(item.storage == event.storage for item in _limited(self.state, hard)):
+            if event.storage != _QUOTAS and not any(
+                item.storage == event.storage for item in _limited(self.state, hard)
+            ):
                 continue
             status = {"hard": hard, "used": used(self.state, quota)}
             if quota.get("status") != status:

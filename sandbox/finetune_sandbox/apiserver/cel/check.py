@@ -6,15 +6,18 @@ from .functions import FUNCTIONS, NAMESPACES, Overload
 from .syntax import Expr
 from .types import BOOL, DOUBLE, DYN, INT, NULL, UINT, Type, fields, list_of, optional_of
 
-_TYPE_NAMES = {name: Type("type", (Type(name),)) for name in ("int", "uint", "double", "bool", "string", "bytes", "null_type", "list", "map", "type")}
+_TYPE_NAMES = {
+    name: Type("type", (Type(name),))
+    for name in ("int", "uint", "double", "bool", "string", "bytes", "null_type", "list", "map", "type")
+}
 _NULLABLE = ("object", "optional_type", "timestamp", "duration", "null_type", "dyn")
 Scope = dict[str, Type]
 
 
-class CheckFailure(Exception):
+class RuleTypeError(Exception):
     """A rule that does not type-check; knows where."""
 
-    def __init__(self, message: str, at: int):
+    def __init__(self, message: str, at: int) -> None:
         super().__init__(message)
         self.at = at
 
@@ -23,7 +26,7 @@ def check(expr: Expr, scope: Scope) -> Type:
     """The type of an expression, noted in every node.
 
     Raises:
-        CheckFailure: It has none.
+        RuleTypeError: It has none.
     """
     expr.type = found = _CHECKS[expr.kind](expr, scope)
     return found
@@ -45,7 +48,7 @@ def _literal(expr: Expr, scope: Scope) -> Type:
 def _ident(expr: Expr, scope: Scope) -> Type:
     found = scope.get(expr.name) or _TYPE_NAMES.get(expr.name)
     if found is None:
-        raise CheckFailure(f"undeclared reference to '{expr.name}' (in container '')", expr.at)
+        raise RuleTypeError(f"undeclared reference to '{expr.name}' (in container '')", expr.at)
     return found
 
 
@@ -57,14 +60,14 @@ def _select(expr: Expr, scope: Scope) -> Type:
     if inner.name == "object":
         known = fields(inner)
         if expr.name not in known:
-            raise CheckFailure(f"undefined field '{expr.name}'", expr.at)
+            raise RuleTypeError(f"undefined field '{expr.name}'", expr.at)
         found = known[expr.name]
     elif inner.name == "map":
         found = inner.params[1]
     elif inner.name == "dyn":
         found = DYN
     else:
-        raise CheckFailure(f"type '{inner}' does not support field selection", expr.at)
+        raise RuleTypeError(f"type '{inner}' does not support field selection", expr.at)
     return optional_of(found) if (expr.optional or wrapped) and found.name != "optional_type" else found
 
 
@@ -101,7 +104,10 @@ def _macro(expr: Expr, scope: Scope) -> Type:
         result = check(expr.args[0], {**scope, expr.variable: inner})
         return result if expr.name == "optFlatMap" else optional_of(result)
     if over.name not in ("list", "map", "dyn"):
-        raise CheckFailure(f"expression of type '{over}' cannot be range of a comprehension (must be list, map, or dynamic)", expr.target.at)
+        raise RuleTypeError(
+            f"expression of type '{over}' cannot be range of a comprehension (must be list, map, or dynamic)",
+            expr.target.at,
+        )
     element = DYN if over.name == "dyn" else over.params[0]
     inside = {**scope, expr.variable: element}
     results = [check(item, inside) for item in expr.args]
@@ -115,7 +121,7 @@ def _macro(expr: Expr, scope: Scope) -> Type:
 
 def _boolean(kind: Type, expr: Expr) -> None:
     if kind.name not in ("bool", "dyn"):
-        raise CheckFailure(f"expected type 'bool' but found '{kind}'", expr.at)
+        raise RuleTypeError(f"expected type 'bool' but found '{kind}'", expr.at)
 
 
 def _call(expr: Expr, scope: Scope) -> Type:
@@ -140,8 +146,10 @@ def _call(expr: Expr, scope: Scope) -> Type:
         return _index(expr, *kinds)
     overloads = FUNCTIONS.get(name)
     if overloads is None:
-        raise CheckFailure(f"undeclared reference to '{name}' (in container '')", expr.at)
-    expr.value = fitting = [found for found in overloads if found.member == (target is not None) and _matches(found, kinds)]
+        raise RuleTypeError(f"undeclared reference to '{name}' (in container '')", expr.at)
+    expr.value = fitting = [
+        found for found in overloads if found.member == (target is not None) and _matches(found, kinds)
+    ]
     if not fitting:
         raise _no_overload(name, target is not None, kinds, expr.at)
     if len(fitting) > 1 and len({found.result for found in fitting}) > 1:
@@ -168,7 +176,9 @@ def _index(expr: Expr, owner: Type, key: Type) -> Type:
 
 def _matches(overload: Overload, kinds: list[Type]) -> bool:
     bound: dict[str, Type] = {}
-    return len(overload.args) == len(kinds) and all(_fits(wanted, kind, bound) for wanted, kind in zip(overload.args, kinds, strict=True))
+    return len(overload.args) == len(kinds) and all(
+        _fits(wanted, kind, bound) for wanted, kind in zip(overload.args, kinds, strict=True)
+    )
 
 
 def _fits(wanted: Type, found: Type, bound: dict[str, Type]) -> bool:
@@ -188,17 +198,23 @@ def _fits(wanted: Type, found: Type, bound: dict[str, Type]) -> bool:
     if wanted.name != found.name or len(wanted.params) != len(found.params):
         return wanted.name == found.name == "type"
     if wanted.name == "object":
-        return wanted.node is found.node or wanted.node is None or found.node is None or wanted.node.raw == found.node.raw
+        return (
+            wanted.node is found.node or wanted.node is None or found.node is None or wanted.node.raw == found.node.raw
+        )
     return all(_fits(left, right, bound) for left, right in zip(wanted.params, found.params, strict=True))
 
 
 def _resolve(kind: Type, bound: dict[str, Type]) -> Type:
     if len(kind.name) == 1:
         return bound.get(kind.name, DYN)
-    return Type(kind.name, tuple(_resolve(item, bound) for item in kind.params), kind.node, kind.size) if kind.params else kind
+    return (
+        Type(kind.name, tuple(_resolve(item, bound) for item in kind.params), kind.node, kind.size)
+        if kind.params
+        else kind
+    )
 
 
-_KEEPS_SIZE = frozenset("lowerAscii upperAscii trim substring charAt reverse find distinct".split())
+_KEEPS_SIZE = frozenset(["lowerAscii", "upperAscii", "trim", "substring", "charAt", "reverse", "find", "distinct"])
 
 
 def _sized(expr: Expr, kind: Type, kinds: list[Type]) -> Type:
@@ -214,10 +230,10 @@ def _sized(expr: Expr, kind: Type, kinds: list[Type]) -> Type:
     return kind
 
 
-def _no_overload(name: str, member: bool, kinds: list[Type], at: int) -> CheckFailure:
+def _no_overload(name: str, member: bool, kinds: list[Type], at: int) -> RuleTypeError:
     shown = [str(kind) for kind in kinds]
     text = f"{shown[0]}.({', '.join(shown[1:])})" if member else f"({', '.join(shown)})"
-    return CheckFailure(f"found no matching overload for '{name}' applied to '{text}'", at)
+    return RuleTypeError(f"found no matching overload for '{name}' applied to '{text}'", at)
 
 
 _CHECKS = {
@@ -230,4 +246,3 @@ _CHECKS = {
     "macro": _macro,
     "call": _call,
 }
-

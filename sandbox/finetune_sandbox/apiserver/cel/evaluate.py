@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..schema.node import Node
-from .functions import NOTHING, CelError, Optional, Overload, Quantity, to_duration, to_timestamp
+from finetune_sandbox.apiserver.schema.node import Node
+
+from .functions import Overload
 from .syntax import Expr
 from .types import Type, escape
+from .values import NOTHING, CelError, Optional, Quantity, to_duration, to_timestamp
 
 Env = dict[str, Any]
 Run = Callable[[Env], Any]
 
 _TYPES: dict[type, str] = {
-    bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", list: "list", dict: "map", type(None): "null_type",
+    bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", list: "list", dict: "map",
+    type(None): "null_type",
     datetime: "timestamp", timedelta: "duration", Quantity: "quantity", Optional: "optional_type",
 }  # fmt: skip
 
@@ -80,7 +83,10 @@ def _test(expr: Expr) -> Run:
 
 
 def _list(expr: Expr) -> Run:
-    items = [(compile_expr(item), item.optional and item.type is not None and item.type.name == "optional_type") for item in expr.args]
+    items = [
+        (compile_expr(item), item.optional and item.type is not None and item.type.name == "optional_type")
+        for item in expr.args
+    ]
 
     def run(env: Env) -> list[Any]:
         out = []
@@ -105,10 +111,10 @@ def _and(left: Run, right: Run, stop: bool) -> Run:
 
     def run(env: Env) -> bool:
         try:
-            if left(env) is stop:
+            if bool(left(env)) is stop:
                 return stop
         except CelError:
-            if right(env) is stop:
+            if bool(right(env)) is stop:
                 return stop
             raise
         return bool(right(env))
@@ -160,7 +166,11 @@ def _is(value: Any, kind: Type) -> bool:
     if len(kind.name) == 1 or kind.name == "dyn":
         return True
     found = _TYPES.get(type(value), "")
-    return found == kind.name or (found == "int" and kind.name == "uint") or (not found and kind.name not in _TYPES.values())
+    return (
+        found == kind.name
+        or (found == "int" and kind.name == "uint")
+        or (not found and kind.name not in _TYPES.values())
+    )
 
 
 def _macro(expr: Expr) -> Run:
@@ -187,7 +197,7 @@ def _settle(inner: list[Env], body: Run, stop: bool) -> bool:
     failure: CelError | None = None
     for env in inner:
         try:
-            if body(env) is stop:
+            if bool(body(env)) is stop:
                 return stop
         except CelError as error:
             failure = error

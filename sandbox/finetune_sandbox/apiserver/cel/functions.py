@@ -7,51 +7,38 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import itertools
 import math
 import re
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from functools import cache, total_ordering
+from datetime import UTC, datetime
 from typing import Any
 
-from .. import quantity
-from ..builtin import meta
-from ..schema.formats import FORMATS
-from ..schema.validate import regex
+from finetune_sandbox.apiserver import quantity
+from finetune_sandbox.apiserver.builtin import meta
+from finetune_sandbox.apiserver.schema.formats import FORMATS
+from finetune_sandbox.apiserver.schema.validate import regex
+
 from .types import Type
-
-NOTHING = object()
-"""Content of an optional that holds nothing."""
-
-
-class CelError(Exception):
-    """An expression cannot be evaluated."""
-
-
-@dataclass(frozen=True)
-class Optional:
-    """A value that may be missing."""
-
-    value: Any = NOTHING
-
-    @property
-    def present(self) -> bool:
-        """There is a value."""
-        return self.value is not NOTHING
-
-
-@total_ordering
-@dataclass(frozen=True)
-class Quantity:
-    """An amount of a resource."""
-
-    amount: Decimal
-
-    def __lt__(self, other: Quantity) -> bool:
-        return self.amount < other.amount
+from .values import (
+    NOTHING,
+    CelError,
+    Optional,
+    Quantity,
+    divide,
+    index_of,
+    int_of,
+    parsed,
+    remainder,
+    to_duration,
+    to_semver,
+    to_text,
+    to_timestamp,
+    to_url,
+    valid,
+)
 
 
 @dataclass(frozen=True)
@@ -96,106 +83,6 @@ def _define(signature: str, call: Callable[..., Any]) -> None:
     FUNCTIONS.setdefault(name, []).append(Overload(bool(receiver), tuple(types), _type(result), call))
 
 
-def int_of(value: Any) -> int:
-    """A whole number of 64 bits.
-
-    Raises:
-        CelError: It does not fit.
-    """
-    number = int(value)
-    if not -(1 << 63) <= number < 1 << 63:
-        raise CelError("integer overflow")
-    return number
-
-
-def _divide(left: int, right: int) -> int:
-    if right == 0:
-        raise CelError("division by zero")
-    return int_of(abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1))
-
-
-def _remainder(left: int, right: int) -> int:
-    if right == 0:
-        raise CelError("modulus by zero")
-    return left - right * _divide(left, right)
-
-
-def _parsed(parse: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:
-    def call(value: Any) -> Any:
-        try:
-            return parse(value)
-        except (ValueError, ArithmeticError) as error:
-            raise CelError(f"{what} conversion error: {error}") from error
-
-    return call
-
-
-def _valid(parse: Callable[[Any], Any]) -> Callable[[Any], bool]:
-    def call(value: Any) -> bool:
-        try:
-            parse(value)
-        except (ValueError, ArithmeticError, CelError):
-            return False
-        return True
-
-    return call
-
-
-def _url(text: str) -> urllib.parse.SplitResult:
-    found = urllib.parse.urlsplit(text)
-    if not found.scheme and not text.startswith("/"):
-        raise ValueError(f"{text!r}: invalid URI for request")
-    return found
-
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-def to_duration(text: str) -> timedelta:
-    """A duration such as `1h30m`.
-
-    Raises:
-        ValueError: It is none.
-    """
-    parts = re.findall(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h|d|w)", text)
-    if not parts and text.lstrip("+-") != "0":
-        raise ValueError(f"invalid duration {text!r}")
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    return timedelta(seconds=-total if text.startswith("-") else total)
-
-
-def to_timestamp(text: str) -> datetime:
-    """A moment from RFC 3339, or a date."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-@cache
-def _semver(text: str) -> tuple[Any, ...]:
-    found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)(?:-([\w.-]+))?(?:\+[\w.-]+)?", text)
-    if not found:
-        raise ValueError(f"invalid semantic version {text!r}")
-    release = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in (found[4] or "").split(".") if part]
-    return (int(found[1]), int(found[2]), int(found[3]), 0 if release else 1, release)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
-    if isinstance(value, bytes):
-        return value.decode()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _index_of(items: Any, item: Any, last: bool = False) -> int:
-    found = [at for at, value in enumerate(items) if value == item]
-    return (found[-1] if last else found[0]) if found else -1
-
-
 def _or_value(optional: Optional, default: Any) -> Any:
     return optional.value if optional.present else default
 
@@ -220,8 +107,16 @@ def _format_names() -> dict[str, Callable[[str], list[str]]]:
         "dns1123Label": meta.dns_label, "dns1123Subdomain": meta.dns_subdomain, "dns1035Label": meta.dns_1035,
         "qualifiedName": meta.qualified_name, "labelValue": meta.label_value,
     }  # fmt: skip
-    checks = {name: (lambda text, check=check: [] if check(text) else ["does not match"]) for name, check in FORMATS.items()}
-    named = {"uri": checks["uri"], "uuid": checks["uuid"], "byte": checks["byte"], "date": checks["date"], "datetime": checks["date-time"]}
+    checks = {
+        name: (lambda text, check=check: [] if check(text) else ["does not match"]) for name, check in FORMATS.items()
+    }
+    named = {
+        "uri": checks["uri"],
+        "uuid": checks["uuid"],
+        "byte": checks["byte"],
+        "date": checks["date"],
+        "datetime": checks["date-time"],
+    }
     return {**dns, **named}
 
 
@@ -252,22 +147,22 @@ _LIBRARY: dict[str, Callable[..., Any]] = {
     "_+_(timestamp, duration) timestamp": lambda a, b: a + b,
     "_+_(duration, timestamp) timestamp": lambda a, b: a + b,
     "_+_(list(A), list(A)) list(A)": lambda a, b: a + b,
-    "_/_(int, int) int": _divide,
-    "_/_(uint, uint) uint": _divide,
+    "_/_(int, int) int": divide,
+    "_/_(uint, uint) uint": divide,
     "_/_(double, double) double": lambda a, b: a / b if b else math.copysign(math.inf, a) if a else math.nan,
-    "_%_(int, int) int": _remainder,
-    "_%_(uint, uint) uint": _remainder,
+    "_%_(int, int) int": remainder,
+    "_%_(uint, uint) uint": remainder,
     "@in(A, list(A)) bool": lambda a, b: a in b,
     "@in(A, map(A, B)) bool": lambda a, b: a in b,
     "type(A) type(A)": lambda a: a,
     "dyn(A) dyn": lambda a: a,
-    "int(string) int": _parsed(int, "type"),
+    "int(string) int": parsed(int, "type"),
     "int(timestamp) int": lambda a: int(a.timestamp()),
-    "double(string) double": _parsed(float, "type"),
+    "double(string) double": parsed(float, "type"),
     "bool(string) bool": lambda a: a.lower() in ("true", "t", "1"),
     "bytes(string) bytes": lambda a: a.encode(),
-    "duration(string) duration": _parsed(to_duration, "type"),
-    "timestamp(string) timestamp": _parsed(to_timestamp, "type"),
+    "duration(string) duration": parsed(to_duration, "type"),
+    "timestamp(string) timestamp": parsed(to_timestamp, "type"),
     "string.startsWith(string) bool": lambda a, b: a.startswith(b),
     "string.endsWith(string) bool": lambda a, b: a.endswith(b),
     "string.contains(string) bool": lambda a, b: b in a,
@@ -283,28 +178,31 @@ _LIBRARY: dict[str, Callable[..., Any]] = {
     "string.replace(string, string) string": lambda a, b, c: a.replace(b, c),
     "string.replace(string, string, int) string": lambda a, b, c, d: a.replace(b, c, d),
     "string.split(string) list(string)": lambda a, b: a.split(b) if b else list(a),
-    "string.split(string, int) list(string)": lambda a, b, c: a.split(b, c - 1) if c > 0 else [] if c == 0 else a.split(b),
+    "string.split(string, int) list(string)": lambda a, b, c: a.split(b,
+    c - 1) if c > 0 else [] if c == 0 else a.split(b),
     "string.substring(int) string": lambda a, b: a[b:],
     "string.substring(int, int) string": lambda a, b, c: a[b:c],
     "string.trim() string": lambda a: a.strip(),
     "string.reverse() string": lambda a: a[::-1],
-    "string.find(string) string": lambda a, b: (found := regex(b).search(a)) and found.group(0) or "",
+    "string.find(string) string": lambda a, b: ((found := regex(b).search(a)) and found.group(0)) or "",
     "string.findAll(string) list(string)": lambda a, b: [found.group(0) for found in regex(b).finditer(a)],
-    "string.findAll(string, int) list(string)": lambda a, b, c: [f.group(0) for f in regex(b).finditer(a)][: c if c >= 0 else None],
+    "string.findAll(string, int) list(string)": lambda a, b,
+    c: [f.group(0) for f in regex(b).finditer(a)][: c if c >= 0 else None],
     "list(string).join() string": "".join,
     "list(string).join(string) string": lambda a, b: b.join(a),
-    "list(A).isSorted() bool": lambda a: all(left <= right for left, right in zip(a, a[1:], strict=False)),
+    "list(A).isSorted() bool": lambda a: all(left <= right for left, right in itertools.pairwise(a)),
     "list(A).sum() A": sum,
     "list(A).min() A": _extreme(min, "min"),
     "list(A).max() A": _extreme(max, "max"),
-    "list(A).indexOf(A) int": _index_of,
-    "list(A).lastIndexOf(A) int": lambda a, b: _index_of(a, b, True),
+    "list(A).indexOf(A) int": index_of,
+    "list(A).lastIndexOf(A) int": lambda a, b: index_of(a, b, True),
     "list(A).distinct() list(A)": lambda a: [item for at, item in enumerate(a) if item not in a[:at]],
     "sets.contains(list(A), list(A)) bool": lambda a, b: all(item in a for item in b),
-    "sets.equivalent(list(A), list(A)) bool": lambda a, b: all(item in a for item in b) and all(item in b for item in a),
+    "sets.equivalent(list(A), list(A)) bool": lambda a,
+    b: all(item in a for item in b) and all(item in b for item in a),
     "sets.intersects(list(A), list(A)) bool": lambda a, b: any(item in a for item in b),
     "base64.encode(bytes) string": lambda a: base64.b64encode(a).decode(),
-    "base64.decode(string) bytes": _parsed(base64.b64decode, "base64"),
+    "base64.decode(string) bytes": parsed(base64.b64decode, "base64"),
     "optional.of(A) optional_type(A)": Optional,
     "optional.none() optional_type(A)": Optional,
     "optional.ofNonZeroValue(A) optional_type(A)": lambda a: Optional(a) if a else Optional(),
@@ -312,8 +210,8 @@ _LIBRARY: dict[str, Callable[..., Any]] = {
     "optional_type(A).value() A": _value,
     "optional_type(A).orValue(A) A": _or_value,
     "optional_type(A).or(optional_type(A)) optional_type(A)": lambda a, b: a if a.present else b,
-    "quantity(string) quantity": _parsed(_quantity, "quantity"),
-    "isQuantity(string) bool": _valid(_quantity),
+    "quantity(string) quantity": parsed(_quantity, "quantity"),
+    "isQuantity(string) bool": valid(_quantity),
     "quantity.asInteger() int": lambda a: int_of(a.amount),
     "quantity.asApproximateFloat() double": lambda a: float(a.amount),
     "quantity.isInteger() bool": lambda a: a.amount == a.amount.to_integral_value(),
@@ -322,30 +220,30 @@ _LIBRARY: dict[str, Callable[..., Any]] = {
     "quantity.add(int) quantity": lambda a, b: Quantity(a.amount + b),
     "quantity.sub(quantity) quantity": lambda a, b: Quantity(a.amount - b.amount),
     "quantity.sub(int) quantity": lambda a, b: Quantity(a.amount - b),
-    "url(string) url": _parsed(_url, "url"),
-    "isURL(string) bool": _valid(_url),
+    "url(string) url": parsed(to_url, "url"),
+    "isURL(string) bool": valid(to_url),
     "url.getScheme() string": lambda a: a.scheme,
     "url.getHost() string": lambda a: a.netloc,
     "url.getHostname() string": lambda a: a.hostname or "",
     "url.getPort() string": lambda a: str(a.port or ""),
     "url.getEscapedPath() string": lambda a: urllib.parse.quote(a.path),
     "url.getQuery() map(string, list(string))": lambda a: urllib.parse.parse_qs(a.query, keep_blank_values=True),
-    "ip(string) ip": _parsed(ipaddress.ip_address, "ip"),
-    "isIP(string) bool": _valid(ipaddress.ip_address),
+    "ip(string) ip": parsed(ipaddress.ip_address, "ip"),
+    "isIP(string) bool": valid(ipaddress.ip_address),
     "ip.family() int": lambda a: a.version,
     "ip.isLoopback() bool": lambda a: a.is_loopback,
     "ip.isUnspecified() bool": lambda a: a.is_unspecified,
-    "cidr(string) cidr": _parsed(lambda a: ipaddress.ip_network(a, strict=False), "cidr"),
-    "isCIDR(string) bool": _valid(lambda a: ipaddress.ip_network(a, strict=False)),
+    "cidr(string) cidr": parsed(lambda a: ipaddress.ip_network(a, strict=False), "cidr"),
+    "isCIDR(string) bool": valid(lambda a: ipaddress.ip_network(a, strict=False)),
     "cidr.containsIP(string) bool": lambda a, b: ipaddress.ip_address(b) in a,
     "cidr.containsIP(ip) bool": lambda a, b: b in a,
     "cidr.prefixLength() int": lambda a: a.prefixlen,
-    "semver(string) semver": _parsed(_semver, "semver"),
-    "isSemver(string) bool": _valid(_semver),
+    "semver(string) semver": parsed(to_semver, "semver"),
+    "isSemver(string) bool": valid(to_semver),
     "semver.major() int": lambda a: a[0],
     "semver.minor() int": lambda a: a[1],
     "semver.patch() int": lambda a: a[2],
-    "format.named(string) optional_type(named_format)": lambda a: Optional(_NAMED_FORMATS[a]) if a in _NAMED_FORMATS else Optional(),
+    "format.named(string) optional_type(named_format)": lambda a: Optional(_NAMED_FORMATS.get(a, NOTHING)),
     "named_format.validate(string) optional_type(list(string))": _check_format,
 }  # fmt: skip
 
@@ -378,7 +276,7 @@ for _operator, _call in _COMPARE.items():
         for _right in _NUMBERS:
             _define(f"_{_operator}_({_left}, {_right}) bool", _call)
 for _kind in ("bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration"):
-    _define(f"string({_kind}) string", _text)
+    _define(f"string({_kind}) string", to_text)
 for _kind in _NUMBERS:
     _define(f"int({_kind}) int", int_of)
     _define(f"uint({_kind}) uint", int_of)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..errors import FieldError, unsupported
-from ..schema.node import Node
-from ..schema.validate import MISSING
-from .check import CheckFailure, check
+from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.schema.node import Node
+from finetune_sandbox.apiserver.schema.validate import MISSING
+
+from .check import RuleTypeError, check
 from .cost import RULE_LIMIT, SCHEMA_LIMIT, cost, excess
 from .evaluate import Run, compile_expr, to_cel
-from .functions import CelError, Optional
-from .syntax import Expr, SyntaxFailure, parse
+from .syntax import Expr, RuleSyntaxError, parse
 from .types import REQUEST, Type, of_schema, optional_of, smallest
+from .values import CelError, Optional
 
 _REASONS = {
     "FieldValueInvalid": "Invalid",
@@ -24,7 +25,10 @@ _REASONS = {
     "FieldValueRequired": "Required",
     "FieldValueDuplicate": "Duplicate",
 }
-_HINT = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"
+_HINT = (
+    "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are"
+    " declared)"
+)
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,24 @@ def check_rules(node: Node, at: str, known: frozenset[str] = frozenset()) -> lis
     """
     budget = _Budget(0, [], [])
     _check_node(node, at, 1.0, "", budget, known, root=True)
-    assert budget.errors is not None and budget.costs is not None
+    assert budget.errors is not None
+    assert budget.costs is not None
     if budget.total > SCHEMA_LIMIT:
         for value, where in sorted(budget.costs, reverse=True)[:4]:
             if value > SCHEMA_LIMIT / 100:
-                text = f"contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+                text = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
                 budget.errors.append(FieldError("Forbidden", where, text))
-        text = f"x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of {excess(budget.total, SCHEMA_LIMIT)} {_HINT}"
+        text = (
+            "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor"
+            f" of {excess(budget.total, SCHEMA_LIMIT)} {_HINT}"
+        )
         budget.errors.append(FieldError("Forbidden", at, text))
     return budget.errors
 
 
-def _check_node(node: Node, at: str, times: float, loose: str, budget: _Budget, known: frozenset[str], root: bool = False) -> None:
+def _check_node(
+    node: Node, at: str, times: float, loose: str, budget: _Budget, known: frozenset[str], root: bool = False
+) -> None:
     """Checks the rules here and below.
 
     Args:
@@ -124,12 +134,13 @@ def _check_node(node: Node, at: str, times: float, loose: str, budget: _Budget, 
     for step, child in _below(node):
         inner, beneath = times, loose
         if step == ".items":
-            inner *= node.raw.get("maxItems") if node.raw.get("maxItems") is not None else (REQUEST - 2) / (smallest(child) + 1)
+            limit = node.raw.get("maxItems")
+            inner *= (REQUEST - 2) / (smallest(child) + 1) if limit is None else limit
             if node.list_type != "map":
                 beneath = loose or at + step
         elif step == ".additionalProperties":
             limit = node.raw.get("maxProperties")
-            inner *= limit if limit is not None else (REQUEST - 2) / (smallest(child) + 6)
+            inner *= (REQUEST - 2) / (smallest(child) + 6) if limit is None else limit
         if root and step == ".properties[metadata]":
             continue
         _check_node(child, at + step, inner, beneath, budget, known)
@@ -139,7 +150,8 @@ def _check_rule(
     rule: dict[str, Any], kind: Type | None, at: str, times: float, loose: str, budget: _Budget, known: frozenset[str]
 ) -> None:
     errors = budget.errors
-    assert errors is not None and budget.costs is not None
+    assert errors is not None
+    assert budget.costs is not None
     text = rule.get("rule", "")
     if (message := rule.get("message")) is not None:
         if not message.strip():
@@ -156,11 +168,18 @@ def _check_rule(
     if kind is None or text in known:
         return
     if rule.get("fieldPath") and not _reaches(kind, rule["fieldPath"]):
-        errors.append(FieldError("Invalid", f"{at}.fieldPath", f"fieldPath must be a valid path: does not refer to a valid field", rule["fieldPath"]))
+        errors.append(
+            FieldError(
+                "Invalid",
+                f"{at}.fieldPath",
+                "fieldPath must be a valid path: does not refer to a valid field",
+                rule["fieldPath"],
+            )
+        )
     try:
         tree = parse(text)
         found = check(tree, _scope(rule, kind))
-    except (SyntaxFailure, CheckFailure) as error:
+    except (RuleSyntaxError, RuleTypeError) as error:
         errors.append(FieldError("Invalid", f"{at}.rule", f"compilation failed: {_located(text, error)}", rule))
         return
     if found.name not in ("bool", "dyn"):
@@ -181,7 +200,7 @@ def _check_message(rule: dict[str, Any], kind: Type, at: str, times: float, budg
     try:
         tree = parse(text)
         found = check(tree, _scope(rule, kind))
-    except (SyntaxFailure, CheckFailure) as error:
+    except (RuleSyntaxError, RuleTypeError) as error:
         budget.errors.append(FieldError("Invalid", at, f"compilation failed: {_located(text, error)}", rule))
         return
     if found.name not in ("string", "dyn"):
@@ -191,7 +210,8 @@ def _check_message(rule: dict[str, Any], kind: Type, at: str, times: float, budg
 
 
 def _charge(tree: Expr, at: str, what: str, times: float, budget: _Budget) -> None:
-    assert budget.errors is not None and budget.costs is not None
+    assert budget.errors is not None
+    assert budget.costs is not None
     value = cost(tree) * times
     if value > RULE_LIMIT:
         text = f"{what} exceeds budget by factor of {excess(value, RULE_LIMIT)} {_HINT}"
@@ -204,10 +224,13 @@ def _reaches(kind: Type, path: str) -> bool:
     node = kind.node
     if node is None:
         return kind.name in ("map", "dyn")
-    return path.startswith((".", "[")) and node.walk(path.strip(".").replace("['", ".").replace("']", "").strip(".").split(".")) is not None
+    return (
+        path.startswith((".", "["))
+        and node.walk(path.strip(".").replace("['", ".").replace("']", "").strip(".").split(".")) is not None
+    )
 
 
-def _located(text: str, error: SyntaxFailure | CheckFailure) -> str:
+def _located(text: str, error: RuleSyntaxError | RuleTypeError) -> str:
     before = text[: error.at]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n") - 1
     shown = text.split("\n")[line - 1]
@@ -267,7 +290,9 @@ def _evaluate(node: Node, value: Any, old: Any, at: str, root: bool = False) -> 
     elif isinstance(value, list) and node.items is not None:
         known = {_key(item, node): item for item in old} if node.list_type == "map" and isinstance(old, list) else {}
         for index, item in enumerate(value):
-            yield from _evaluate(node.items, item, known.get(_key(item, node), MISSING) if known else MISSING, f"{at}[{index}]")
+            yield from _evaluate(
+                node.items, item, known.get(_key(item, node), MISSING) if known else MISSING, f"{at}[{index}]"
+            )
 
 
 def _key(item: Any, node: Node) -> tuple[Any, ...]:
@@ -282,7 +307,7 @@ def _run(node: Node, value: Any, old: Any, at: str, root: bool) -> Iterator[Fiel
         optional_old = bool(rule.get("optionalOldSelf"))
         try:
             program = _compile(rule["rule"], rule.get("messageExpression", ""), optional_old, _ByIdentity(node, root))
-        except (SyntaxFailure, CheckFailure):
+        except (RuleSyntaxError, RuleTypeError):
             continue
         if program is None or (program.transition and old is MISSING) or (unchanged and not program.transition):
             continue
@@ -290,7 +315,9 @@ def _run(node: Node, value: Any, old: Any, at: str, root: bool) -> Iterator[Fiel
             env = {"self": to_cel(value, node)}
             if old is not MISSING:
                 env["oldSelf"] = to_cel(copy.copy(old), node)
-        scope = {**env, "oldSelf": Optional(env["oldSelf"]) if "oldSelf" in env else Optional()} if optional_old else env
+        scope = (
+            {**env, "oldSelf": Optional(env["oldSelf"]) if "oldSelf" in env else Optional()} if optional_old else env
+        )
         failure = _failure(rule, program, scope)
         if failure is not None:
             where = at + rule.get("fieldPath", "") if at else rule.get("fieldPath", "").lstrip(".")

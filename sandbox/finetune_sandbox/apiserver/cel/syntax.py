@@ -11,7 +11,29 @@ MACROS = {"all": 2, "exists": 2, "exists_one": 2, "existsOne": 2, "filter": 2, "
 """Receiver-style macros with their smallest number of arguments."""
 
 RESERVED = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void while true false null in".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+        "true",
+        "false",
+        "null",
+        "in",
+    ]
 )
 
 _TOKEN = re.compile(
@@ -22,16 +44,18 @@ _TOKEN = re.compile(
     |(?P<string>(?:[rR][bB]?|[bB][rR]?)?(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
     |(?P<ident>[_a-zA-Z][_a-zA-Z0-9]*)
     |(?P<op>&&|\|\||==|!=|<=|>=|\.\?|\[\?|[-+*/%!<>?:.,()\[\]{}])""",
-    re.X | re.S,
+    re.VERBOSE | re.DOTALL,
 )
-_START = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
+_START = (
+    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
+)
 _BINARY = (("||",), ("&&",), ("<", "<=", ">=", ">", "==", "!=", "in"), ("+", "-"), ("*", "/", "%"))
 
 
-class SyntaxFailure(Exception):
+class RuleSyntaxError(Exception):
     """A text that is no expression; knows where."""
 
-    def __init__(self, message: str, at: int):
+    def __init__(self, message: str, at: int) -> None:
         super().__init__(message)
         self.at = at
 
@@ -67,7 +91,7 @@ def parse(text: str) -> Expr:
     """The tree of an expression.
 
     Raises:
-        SyntaxFailure: It is none.
+        RuleSyntaxError: It is none.
     """
     parser = _Parser(text)
     tree = parser.ternary()
@@ -82,7 +106,7 @@ class _Parser:
         while at < len(text):
             found = _TOKEN.match(text, at)
             if not found:
-                raise SyntaxFailure(f"Syntax error: token recognition error at: '{text[at]}'", at)
+                raise RuleSyntaxError(f"Syntax error: token recognition error at: '{text[at]}'", at)
             kind = found.lastgroup or ""
             if kind != "space":
                 self.tokens.append((kind, found[0], at))
@@ -107,12 +131,12 @@ class _Parser:
 
     def expect_end(self) -> None:
         if self.current[0] != "end":
-            kind, text, at = self.current
-            raise SyntaxFailure(f"Syntax error: extraneous input '{text}' expecting <EOF>", at)
+            _kind, text, at = self.current
+            raise RuleSyntaxError(f"Syntax error: extraneous input '{text}' expecting <EOF>", at)
 
-    def failure(self, expected: str = _START) -> SyntaxFailure:
+    def failure(self, expected: str = _START) -> RuleSyntaxError:
         _, text, at = self.current
-        return SyntaxFailure(f"Syntax error: mismatched input '{text}' expecting {expected}", at)
+        return RuleSyntaxError(f"Syntax error: mismatched input '{text}' expecting {expected}", at)
 
     def ternary(self) -> Expr:
         condition = self.binary(0)
@@ -141,7 +165,7 @@ class _Parser:
         if self.accept("!"):
             return Expr("call", at, "!_", args=[self.unary()])
         if self.accept("-"):
-            kind, text, where = self.current
+            kind, _text, where = self.current
             if kind in ("int", "float"):
                 operand = self.member()
                 if operand.kind == "literal" and operand.at == where:
@@ -175,16 +199,23 @@ class _Parser:
         args = self.items(")")
         if target is None and name == "has":
             if len(args) != 1 or args[0].kind != "select":
-                raise SyntaxFailure("invalid argument to has() macro", at)
+                raise RuleSyntaxError("invalid argument to has() macro", at)
             return Expr("test", at, args[0].name, target=args[0].target)
         if target is not None and target.kind == "ident" and target.name == "cel" and name == "bind" and len(args) == 3:
             if args[0].kind != "ident":
-                raise SyntaxFailure("cel.bind() variable names must be simple identifiers", at)
+                raise RuleSyntaxError("cel.bind() variable names must be simple identifiers", at)
             return Expr("macro", at, "bind", variable=args[0].name, args=args[1:])
         if target is not None and name in MACROS and len(args) in (2, 3) and (len(args) == 2 or name == "map"):
             if args[0].kind != "ident":
-                raise SyntaxFailure("argument must be a simple name", args[0].at)
-            return Expr("macro", at, name.replace("existsOne", "exists_one"), target=target, variable=args[0].name, args=args[1:])
+                raise RuleSyntaxError("argument must be a simple name", args[0].at)
+            return Expr(
+                "macro",
+                at,
+                name.replace("existsOne", "exists_one"),
+                target=target,
+                variable=args[0].name,
+                args=args[1:],
+            )
         if target is not None and name in ("optMap", "optFlatMap") and len(args) == 2 and args[0].kind == "ident":
             return Expr("macro", at, name, target=target, variable=args[0].name, args=args[1:])
         return Expr("call", at, name, target=target, args=args)
@@ -251,5 +282,5 @@ def _unquote(text: str, at: int) -> str | bytes:
     try:
         value: str | bytes = python.literal_eval(prefix.replace("b", "b") + body)
     except (ValueError, SyntaxError) as error:
-        raise SyntaxFailure(f"Syntax error: {error}", at) from error
+        raise RuleSyntaxError(f"Syntax error: {error}", at) from error
     return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..schema.node import Node
+from finetune_sandbox.apiserver.schema.node import Node
+
 from .syntax import RESERVED
 
 REQUEST = 3 * 1024 * 1024
@@ -38,7 +39,13 @@ class Type:
 
 
 DYN, BOOL, INT, UINT, DOUBLE = Type("dyn"), Type("bool"), Type("int"), Type("uint"), Type("double")
-STRING, BYTES, NULL, TIMESTAMP, DURATION = Type("string"), Type("bytes"), Type("null_type"), Type("timestamp"), Type("duration")
+STRING, BYTES, NULL, TIMESTAMP, DURATION = (
+    Type("string"),
+    Type("bytes"),
+    Type("null_type"),
+    Type("timestamp"),
+    Type("duration"),
+)
 
 
 def list_of(element: Type, size: int | None = None) -> Type:
@@ -67,7 +74,9 @@ def of_schema(node: Node, root: bool = False) -> Type | None:
     if node.type == "object":
         if node.additional is not None:
             values = of_schema(node.additional)
-            return values and Type("map", (STRING, values), size=_limit(node, "maxProperties", smallest(node.additional) + 6))
+            return values and Type(
+                "map", (STRING, values), size=_limit(node, "maxProperties", smallest(node.additional) + 6)
+            )
         return Type("object", node=_with_meta(node) if root or node.embedded else node)
     if node.type == "array":
         if node.items is None:
@@ -102,7 +111,13 @@ def _limit(node: Node, key: str, each: int) -> int:
 def _with_meta(node: Node) -> Node:
     text = {"type": "string"}
     meta = {"type": "object", "properties": {"name": text, "generateName": text}}
-    return Node({**node.raw, "type": "object", "properties": {**(node.raw.get("properties") or {}), "apiVersion": text, "kind": text, "metadata": meta}})
+    return Node(
+        {
+            **node.raw,
+            "type": "object",
+            "properties": {**(node.raw.get("properties") or {}), "apiVersion": text, "kind": text, "metadata": meta},
+        }
+    )
 
 
 def smallest(node: Node) -> int:

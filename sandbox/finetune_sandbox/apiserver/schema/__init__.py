@@ -1,0 +1,1 @@
+"""Schemas: compiled, pruned by, defaulted from, validated against."""

@@ -12,7 +12,14 @@ from .node import Node
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 OBJECT_META = META + "ObjectMeta"
-_OPEN = ("JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrStringArray", "RawExtension", "FieldsV1")
+_OPEN = (
+    "JSON",
+    "JSONSchemaPropsOrArray",
+    "JSONSchemaPropsOrBool",
+    "JSONSchemaPropsOrStringArray",
+    "RawExtension",
+    "FieldsV1",
+)
 _PROSE = ("description", "x-kubernetes-unions")
 
 

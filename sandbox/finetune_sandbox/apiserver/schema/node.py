@@ -10,9 +10,32 @@ Resolver = Callable[[str], "Node"]
 
 REFERENCE = "#/components/schemas/"
 _CHECKS = frozenset(
-    "enum format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern minItems maxItems"
-    " uniqueItems minProperties maxProperties required allOf anyOf oneOf not".split()
+    [
+        "enum",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+        "required",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+    ]
 )
+
+_UNKNOWN = object()
+"""Stands for a schema that was not looked at yet, where None says that there is none."""
 
 
 class Node:
@@ -38,7 +61,7 @@ class Node:
         "list_type", "merge", "merge_key", "nullable", "preserve", "raw", "rules", "type",
     )  # fmt: skip
 
-    def __init__(self, raw: Schema, resolve: Resolver | None = None):
+    def __init__(self, raw: Schema, resolve: Resolver | None = None) -> None:
         self.raw, self._resolve = raw, resolve
         self.type: str = raw.get("type") or ("object" if "properties" in raw else "")
         self.list_type: str = raw.get("x-kubernetes-list-type") or "atomic"
@@ -54,7 +77,7 @@ class Node:
         self.checks = not _CHECKS.isdisjoint(raw)
         self._properties: dict[str, Node] | None = None
         self._items: Node | None = None
-        self._additional: Node | None | bool = False
+        self._additional: Any = _UNKNOWN
 
     def _make(self, raw: Schema) -> Node:
         if self._resolve is not None:
@@ -85,11 +108,11 @@ class Node:
     @property
     def additional(self) -> Node | None:
         """The schema of the values of a map with free keys."""
-        if self._additional is False:
+        if self._additional is _UNKNOWN:
             raw = self.raw.get("additionalProperties")
             self._additional = self._make(raw) if isinstance(raw, Mapping) else Node({}) if raw is True else None
-        assert self._additional is not True and self._additional is not False
-        return self._additional
+        found: Node | None = self._additional
+        return found
 
     @property
     def open(self) -> bool:

@@ -8,11 +8,18 @@ from .definitions import OBJECT_META, definition
 from .node import Node
 
 _EMBEDDED = ("apiVersion", "kind", "metadata")
-_GO = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
+_GO: dict[str, type | tuple[type, ...]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
 _JSON = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
 
 
-class TypeMismatch(Exception):
+class TypeMismatchError(Exception):
     """A field of a built-in kind holds a value its Go type cannot take."""
 
 
@@ -34,7 +41,9 @@ def prune(value: Any, node: Node, path: str, unknown: list[str], root: bool = Fa
         for key, item in value.items():
             at = f"{path}.{key}" if path else key
             if whole and key in _EMBEDDED:
-                out[key] = conform(item, definition(OBJECT_META), at, unknown) if key == "metadata" and not root else item
+                out[key] = (
+                    conform(item, definition(OBJECT_META), at, unknown) if key == "metadata" and not root else item
+                )
             elif (child := properties.get(key, additional)) is not None:
                 out[key] = prune(item, child, at, unknown)
             elif keep:
@@ -51,7 +60,7 @@ def conform(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
     """A copy of a built-in object as Go would decode it: typed, without unknown fields, nulls and empty collections.
 
     Raises:
-        TypeMismatch: A value has the wrong JSON type.
+        TypeMismatchError: A value has the wrong JSON type.
     """
     if isinstance(value, dict):
         if node.type not in ("object", ""):
@@ -60,7 +69,7 @@ def conform(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
         if not properties and additional is None:
             return value
         required = node.raw.get("required", ())
-        out = {}
+        out: dict[str, Any] = {}
         for key, item in value.items():
             at = f"{path}.{key}" if path else key
             child = properties.get(key, additional)
@@ -82,7 +91,11 @@ def conform(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
             return value
         return [conform(item, node.items, f"{path}[{index}]", unknown) for index, item in enumerate(value)]
     if value is None or not node.type:
-        if node.int_or_string and (isinstance(value, bool) or not isinstance(value, (int, str, float))) and value is not None:
+        if (
+            node.int_or_string
+            and (isinstance(value, bool) or not isinstance(value, (int, str, float)))
+            and value is not None
+        ):
             raise _mismatch(value, node, path)
         return value
     wanted = _GO[node.type]
@@ -93,6 +106,10 @@ def conform(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
     return value
 
 
-def _mismatch(value: Any, node: Node, path: str) -> TypeMismatch:
-    go = {"object": "map", "array": "slice", "integer": "int32", "boolean": "bool", "number": "float64"}.get(node.type, node.type)
-    return TypeMismatch(f"json: cannot unmarshal {_JSON[type(value)]} into Go struct field {path} of type {go or 'string'}")
+def _mismatch(value: Any, node: Node, path: str) -> TypeMismatchError:
+    go = {"object": "map", "array": "slice", "integer": "int32", "boolean": "bool", "number": "float64"}.get(
+        node.type, node.type
+    )
+    return TypeMismatchError(
+        f"json: cannot unmarshal {_JSON[type(value)]} into Go struct field {path} of type {go or 'string'}"
+    )

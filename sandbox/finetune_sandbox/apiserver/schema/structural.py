@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import FieldError, unsupported
+from finetune_sandbox.apiserver.errors import FieldError, unsupported
+
 from .defaults import apply_defaults
 from .node import Node
 from .prune import prune
@@ -17,11 +18,29 @@ Raw = dict[str, Any]
 _TYPES = ["array", "boolean", "integer", "number", "object", "string"]
 _JUNCTORS = ("allOf", "anyOf", "oneOf")
 _STRUCTURE = ("type", "default", "title", "description", "example", "nullable", "additionalProperties")
-_EXTENSIONS = (
-    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-validations",
-)  # fmt: skip
-_UNSUPPORTED = ("definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly", "writeOnly", "xml", "$ref")
+_EXTENSION_NAMES = (
+    "preserve-unknown-fields",
+    "embedded-resource",
+    "int-or-string",
+    "list-type",
+    "list-map-keys",
+    "map-type",
+    "validations",
+)
+_EXTENSIONS = tuple("x-kubernetes-" + name for name in _EXTENSION_NAMES)
+_SIZES = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_UNSUPPORTED = (
+    "definitions",
+    "dependencies",
+    "deprecated",
+    "discriminator",
+    "id",
+    "patternProperties",
+    "readOnly",
+    "writeOnly",
+    "xml",
+    "$ref",
+)
 
 
 def check_schema(schema: Raw, at: str, status: bool) -> list[FieldError]:
@@ -61,9 +80,11 @@ def _children(schema: Raw, at: str) -> Iterator[tuple[Raw, str]]:
 
 def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
     errors: list[FieldError] = []
-    for key in _UNSUPPORTED:
-        if schema.get(key) not in (None, ""):
-            errors.append(FieldError("Forbidden", f"{at}.{key}", f"{key} is not supported"))
+    errors += [
+        FieldError("Forbidden", f"{at}.{key}", f"{key} is not supported")
+        for key in _UNSUPPORTED
+        if schema.get(key) not in (None, "")
+    ]
     if errors:
         return errors
     kind = schema.get("type")
@@ -98,22 +119,37 @@ def _as_item(errors: list[FieldError], at: str) -> list[FieldError]:
 def _values(schema: Raw, at: str) -> list[FieldError]:
     errors = []
     if schema.get("uniqueItems"):
-        errors.append(FieldError("Forbidden", f"{at}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"))
+        errors.append(
+            FieldError(
+                "Forbidden",
+                f"{at}.uniqueItems",
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            )
+        )
     if schema.get("properties") and schema.get("additionalProperties") is not None:
         if schema["additionalProperties"] is False:
-            errors.append(FieldError("Forbidden", f"{at}.additionalProperties", "additionalProperties cannot be set to false"))
+            errors.append(
+                FieldError("Forbidden", f"{at}.additionalProperties", "additionalProperties cannot be set to false")
+            )
         else:
-            errors.append(FieldError("Forbidden", f"{at}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
+            errors.append(
+                FieldError(
+                    "Forbidden",
+                    f"{at}.additionalProperties",
+                    "additionalProperties and properties are mutual exclusive",
+                )
+            )
     if schema.get("pattern"):
         try:
             regex(schema["pattern"])
         except Exception as error:  # the class of errors of this C module is not public
             text = _regex_text(schema["pattern"], error)
             errors.append(FieldError("Invalid", f"{at}.pattern", text, schema["pattern"]))
-    for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties")):
-        for key in (low, high):
-            if key.endswith(("Length", "Items", "Properties")) and (schema.get(key) or 0) < 0:
-                errors.append(FieldError("Invalid", f"{at}.{key}", "must be greater than or equal to 0", schema[key]))
+    errors += [
+        FieldError("Invalid", f"{at}.{key}", "must be greater than or equal to 0", schema[key])
+        for key in _SIZES
+        if (schema.get(key) or 0) < 0
+    ]
     return errors
 
 
@@ -121,9 +157,15 @@ def _regex_text(pattern: str, error: Exception) -> str:
     for lookaround in ("(?=", "(?!", "(?<=", "(?<!"):
         if lookaround in pattern:
             shown = lookaround[:3] if lookaround.startswith("(?<") else lookaround
-            return f"must be a valid regular expression, but isn't: error parsing regexp: invalid or unsupported Perl syntax: `{shown}`"
+            return (
+                "must be a valid regular expression, but isn't: error parsing regexp: invalid or unsupported Perl"
+                f" syntax: `{shown}`"
+            )
     text = error.args[0] if error.args else error
-    return f"must be a valid regular expression, but isn't: error parsing regexp: {text.decode() if isinstance(text, bytes) else text}"
+    return (
+        "must be a valid regular expression, but isn't: error parsing regexp:"
+        f" {text.decode() if isinstance(text, bytes) else text}"
+    )
 
 
 def _lists(schema: Raw, at: str) -> list[FieldError]:
@@ -146,18 +188,28 @@ def _lists(schema: Raw, at: str) -> list[FieldError]:
         errors.append(unsupported(f"{at}.x-kubernetes-list-type", list_type, ["atomic", "map", "set"]))
     items = items if isinstance(items, dict) else {}
     if list_type != "map" and keys:
-        errors.append(FieldError("Forbidden", f"{at}.x-kubernetes-list-map-keys", "must be unset unless x-kubernetes-list-type is map"))
+        errors.append(
+            FieldError(
+                "Forbidden", f"{at}.x-kubernetes-list-map-keys", "must be unset unless x-kubernetes-list-type is map"
+            )
+        )
     if list_type == "map":
         errors += _keyed(items, keys, at)
     if list_type == "set" and items:
         if items.get("nullable"):
-            errors.append(FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set"))
+            errors.append(
+                FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set")
+            )
         if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
             text = "must be atomic as item of a list with x-kubernetes-list-type=set"
-            errors.append(FieldError("Invalid", f"{at}.items.x-kubernetes-map-type", text, items.get("x-kubernetes-map-type")))
+            errors.append(
+                FieldError("Invalid", f"{at}.items.x-kubernetes-map-type", text, items.get("x-kubernetes-map-type"))
+            )
         if items.get("type") == "array" and items.get("x-kubernetes-list-type") not in (None, "atomic"):
             text = "must be atomic as item of a list with x-kubernetes-list-type=set"
-            errors.append(FieldError("Invalid", f"{at}.items.x-kubernetes-list-type", text, items.get("x-kubernetes-list-type")))
+            errors.append(
+                FieldError("Invalid", f"{at}.items.x-kubernetes-list-type", text, items.get("x-kubernetes-list-type"))
+            )
     return errors
 
 
@@ -170,7 +222,9 @@ def _keyed(items: Raw, keys: list[str], at: str) -> list[FieldError]:
         text = "must be object if parent array's x-kubernetes-list-type is map"
         return [FieldError("Invalid", f"{at}.items.type", text, items.get("type"))]
     if items.get("nullable"):
-        errors.append(FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is map"))
+        errors.append(
+            FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is map")
+        )
     properties, required = items.get("properties") or {}, items.get("required") or ()
     for index, key in enumerate(keys):
         child = properties.get(key)
@@ -179,7 +233,14 @@ def _keyed(items: Raw, keys: list[str], at: str) -> list[FieldError]:
             errors.append(FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys[{index}]", text, key))
             continue
         if child.get("type") in ("array", "object"):
-            errors.append(FieldError("Invalid", f"{at}.items.properties[{key}].type", "must be a scalar type if parent array's x-kubernetes-list-type is map", child["type"]))
+            errors.append(
+                FieldError(
+                    "Invalid",
+                    f"{at}.items.properties[{key}].type",
+                    "must be a scalar type if parent array's x-kubernetes-list-type is map",
+                    child["type"],
+                )
+            )
         if key not in required and "default" not in child:
             text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
             errors.append(FieldError("Required", f"{at}.items.properties[{key}].default", text))
@@ -210,7 +271,10 @@ def _extensions(schema: Raw, at: str, root: bool) -> list[FieldError]:
             text = "must be object if x-kubernetes-embedded-resource is true"
             errors.append(FieldError("Invalid" if kind else "Required", f"{at}.type", text, kind or ""))
         if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            text = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+            text = (
+                "must not be empty if x-kubernetes-embedded-resource is true without"
+                " x-kubernetes-preserve-unknown-fields"
+            )
             errors.append(FieldError("Required", f"{at}.properties", text))
     if schema.get("x-kubernetes-int-or-string") and kind is not None:
         text = "must be empty if x-kubernetes-int-or-string is true"
@@ -229,11 +293,23 @@ def _junctor(schema: Raw, at: str, int_or_string: bool) -> list[FieldError]:
             continue
         if key == "type" and int_or_string and value in ("integer", "string"):
             continue
-        shown = "must be undefined to be structural" if key in ("default", "additionalProperties") else "must be false to be structural" if key == "nullable" else "must be empty to be structural"
+        shown = (
+            "must be undefined to be structural"
+            if key in ("default", "additionalProperties")
+            else "must be false to be structural"
+            if key == "nullable"
+            else "must be empty to be structural"
+        )
         errors.append(FieldError("Forbidden", f"{at}.{key}", shown))
     for key in _EXTENSIONS:
         if schema.get(key):
-            shown = "must be empty to be structural" if key.endswith(("validations", "keys")) else "must be false to be structural" if isinstance(schema[key], bool) else "must be undefined to be structural"
+            shown = (
+                "must be empty to be structural"
+                if key.endswith(("validations", "keys"))
+                else "must be false to be structural"
+                if isinstance(schema[key], bool)
+                else "must be undefined to be structural"
+            )
             errors.append(FieldError("Forbidden", f"{at}.{key}", shown))
     if schema.get("$ref"):
         errors.append(FieldError("Forbidden", f"{at}.$ref", "$ref is not supported"))
@@ -269,5 +345,8 @@ def _default(schema: Raw, at: str) -> list[FieldError]:
     apply_defaults(value, node)
     found = validate(value, node, "")
     return [
-        FieldError(error.kind, at + (f".{error.field}" if error.field not in ("", "<nil>") else ""), error.detail, error.value) for error in found
+        FieldError(
+            error.kind, at + (f".{error.field}" if error.field not in ("", "<nil>") else ""), error.detail, error.value
+        )
+        for error in found
     ]

@@ -5,14 +5,23 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ..errors import FieldError, quote
+from finetune_sandbox.apiserver.errors import FieldError, quote
+
 from .formats import FORMATS
 from .node import Node
 
 MISSING = object()
 """There is no old value to compare with."""
 
-_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+_NAMES = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    type(None): "null",
+}
 _INT_RANGES = {"int32": 1 << 31, "int64": 1 << 63}
 
 
@@ -66,20 +75,22 @@ def _type(value: Any, node: Node, at: str) -> FieldError | None:
         wanted = node.type
         fits = not wanted or found == wanted or (wanted == "number" and found == "integer")
         fits = fits or (wanted == "integer" and isinstance(value, float) and value.is_integer())
-    if fits and isinstance(value, int) and not isinstance(value, bool) and (limit := _INT_RANGES.get(node.raw.get("format", ""))):
-        if not -limit <= value < limit:
-            fits, wanted = False, node.raw["format"]
+    if (
+        fits
+        and isinstance(value, int)
+        and not isinstance(value, bool)
+        and (limit := _INT_RANGES.get(node.raw.get("format", "")))
+    ) and not -limit <= value < limit:
+        fits, wanted = False, node.raw["format"]
     if fits:
         return None
     return FieldError("TypeInvalid", at or "<nil>", f'{at} in body must be of type {wanted}: "{found}"', found)
 
 
 def _object(value: dict[str, Any], node: Node, at: str, old: Any) -> list[FieldError]:
-    errors: list[FieldError] = []
     before = old if isinstance(old, dict) else {}
-    for name in node.raw.get("required") or ():
-        if name not in value:
-            errors.append(FieldError("Required", f"{at}.{name}" if at else name))
+    missing = [name for name in node.raw.get("required") or () if name not in value]
+    errors = [FieldError("Required", f"{at}.{name}" if at else name) for name in missing]
     properties, additional = node.properties, node.additional
     for name, item in value.items():
         child = properties.get(name, additional)
@@ -106,7 +117,11 @@ def _list(value: list[Any], node: Node, at: str, old: Any) -> list[FieldError]:
         for index, item in enumerate(value):
             identity = _identity(item, node)
             if identity in seen:
-                shown = {key: item[key] for key in node.keys if key in item} if node.list_type == "map" and isinstance(item, dict) else item
+                shown = (
+                    {key: item[key] for key in node.keys if key in item}
+                    if node.list_type == "map" and isinstance(item, dict)
+                    else item
+                )
                 errors.append(FieldError("Duplicate", f"{at}[{index}]", "", shown))
             seen.add(identity)
     return errors
@@ -120,8 +135,12 @@ def _identity(item: Any, node: Node) -> str:
 
 def _values(value: Any, node: Node, at: str) -> list[FieldError]:
     raw, errors = node.raw, []
-    if (allowed := raw.get("enum")) is not None and not any(value == item and type(value) is type(item) for item in allowed):
-        errors.append(FieldError("NotSupported", at, "supported values: " + ", ".join(quote(item) for item in allowed), value))
+    if (allowed := raw.get("enum")) is not None and not any(
+        value == item and type(value) is type(item) for item in allowed
+    ):
+        errors.append(
+            FieldError("NotSupported", at, "supported values: " + ", ".join(quote(item) for item in allowed), value)
+        )
     if isinstance(value, str):
         errors += _text(value, raw, at)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -152,11 +171,22 @@ def _number(value: float, raw: Any, at: str) -> list[FieldError]:
     if (limit := raw.get("maximum")) is not None:
         strict = raw.get("exclusiveMaximum")
         if value > limit or (strict and value == limit):
-            errors.append(FieldError("Invalid", at, f"{at} in body should be less than {'' if strict else 'or equal to '}{limit}", value))
+            errors.append(
+                FieldError(
+                    "Invalid", at, f"{at} in body should be less than {'' if strict else 'or equal to '}{limit}", value
+                )
+            )
     if (limit := raw.get("minimum")) is not None:
         strict = raw.get("exclusiveMinimum")
         if value < limit or (strict and value == limit):
-            errors.append(FieldError("Invalid", at, f"{at} in body should be greater than {'' if strict else 'or equal to '}{limit}", value))
+            errors.append(
+                FieldError(
+                    "Invalid",
+                    at,
+                    f"{at} in body should be greater than {'' if strict else 'or equal to '}{limit}",
+                    value,
+                )
+            )
     if (step := raw.get("multipleOf")) and abs(value / step - round(value / step)) > 1e-9:
         errors.append(FieldError("Invalid", at, f"{at} in body should be a multiple of {step}", value))
     return errors
@@ -180,7 +210,9 @@ def _combined(value: Any, node: Node, at: str) -> list[FieldError]:
         valid = sum(not item for item in found)
         best = min(found, key=len)
         if key == "allOf" and valid < len(found):
-            errors.append(_nil(f'"{at}" must validate all the schemas (allOf)' + (". None validated" if not valid else "")))
+            errors.append(
+                _nil(f'"{at}" must validate all the schemas (allOf)' + (". None validated" if not valid else ""))
+            )
             errors += [error for item in found for error in item]
         elif key == "anyOf" and not valid:
             errors += [_nil(f'"{at}" must validate at least one schema (anyOf)'), *best]
