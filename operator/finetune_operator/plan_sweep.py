@@ -48,6 +48,8 @@ _FRUITLESS_ATTEMPTS = 3
 """Attempts in a row without a finished trial after which a sweep fails."""
 _DRAIN = timedelta(seconds=60)
 """Agents have this long to leave after the sweep's end, then they are stopped."""
+_READ_AGAIN = timedelta(seconds=2)
+_GIVE_UP = timedelta(minutes=5)
 _CLOCK_GRAIN = timedelta(seconds=1)
 """Kubernetes writes times in whole seconds."""
 _NOT_COUNTED = frozenset({FailureClass.PREEMPTED, FailureClass.TRACKER_UNAVAILABLE})
@@ -422,7 +424,21 @@ class _Planner:
         )
         if waits:
             return self._progress("BudgetExhausted", f"{why}; the agents are leaving.", _SOON)
+        if not self._final():
+            return self._progress("BudgetExhausted", f"{why}; reading the last results.", _READ_AGAIN)
         return self._finish("BudgetExhausted", why)
+
+    def _final(self) -> bool:
+        """Whether what the tracker has said is all there will be: read after the last agent left, with nothing running.
+
+        Runs whose agents were killed the tracker gives up on after some time, which is not waited for without end.
+        """
+        if self.sweep is None or self.tracker.problem:
+            return self.tracker.problem is None
+        left = max((pod.finished_at for pod in self.round_pods if pod.finished_at), default=None)
+        if left is None or self.now - left >= _GIVE_UP:
+            return True
+        return self.sweep.read_at > left + _CLOCK_GRAIN and not (self.status.trials or TrialCounts()).running
 
     def _ended(self) -> bool:
         if self.sweep is None or self.status.sweep is None or self.sweep.id != self.status.sweep.id:

@@ -10,7 +10,7 @@ import yaml
 from finetune_sandbox.testing import Cluster, eventually, start
 from finetune_tracker.testing import TrackerProcess, running_tracker
 
-from tests.operator.support.process import IMAGES, Lab, OperatorProcess, running_operator
+from tests.operator.support.process import IMAGES, Lab, OperatorProcess, graphql, running_operator
 
 CRDS = sorted((Path(__file__).parents[2] / "manifests" / "crds").glob("finetune.dev_*.yaml"))
 QUICK = {
@@ -38,7 +38,18 @@ def install_crds(cluster: Cluster) -> None:
 @pytest.fixture(scope="session")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess]:
     with running_tracker(tmp_path_factory.mktemp("operator-tracker"), env=QUICK) as server:
+        warm_up(server)
         yield server
+
+
+def warm_up(server: TrackerProcess) -> None:
+    """The first sweep loads the search engine, which takes seconds that no test is about."""
+    create = (
+        "mutation U($config: String, $project: String, $entity: String) { upsertSweep(input: {config: $config, "
+        "projectName: $project, entityName: $entity}) { sweep { name } } }"
+    )
+    config = "{method: random, parameters: {epochs: {values: [1, 2]}}}"
+    graphql(server, create, config=config, project="warm-up", entity=server.entity)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -78,6 +79,18 @@ def running_operator(kubeconfig: Path, base_url: str, log: Path, *arguments: str
 
 def uri(**options: object) -> str:
     return "script:?" + "&".join(f"{key}={value}" for key, value in options.items())
+
+
+def graphql(tracker: TrackerProcess, query: str, **variables: Any) -> dict[str, Any]:
+    token = base64.b64encode(f"api:{tracker.api_key}".encode()).decode()
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{tracker.base_url}/graphql", body, headers)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer: dict[str, Any] = json.loads(response.read())
+    assert not answer.get("errors"), answer
+    data: dict[str, Any] = answer["data"]
+    return data
 
 
 @dataclass
@@ -171,17 +184,7 @@ class Lab:
         return False
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
-        import base64
-
-        token = base64.b64encode(f"api:{self.tracker.api_key}".encode()).decode()
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.tracker.base_url}/graphql", body, headers)
-        with urllib.request.urlopen(request, timeout=20) as response:
-            answer: dict[str, Any] = json.loads(response.read())
-        assert not answer.get("errors"), answer
-        data: dict[str, Any] = answer["data"]
-        return data
+        return graphql(self.tracker, query, **variables)
 
     def sweeps(self) -> list[dict[str, Any]]:
         query = (

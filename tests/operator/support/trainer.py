@@ -6,7 +6,8 @@ What it does is in `dataset.uri`, as a query string: `script:?seconds=0.2&exit=3
     exit=N        end the process with this code (class and message as the contract says)
     after=N       ... but only after so many finished trials
     fail=N        every Nth trial fails; the agent goes on
-    once=PATH     do `exit` only if PATH does not exist, then create it
+    attempt=N     do `exit` only in pods of the Nth attempt
+    alloc=MB      hold so much memory
     wer=X         word error rate of a `train`; the baseline is 0.4
     suites=P/T    regression suites passed, of all
     hang          ignore SIGTERM (`hang=1`)
@@ -19,6 +20,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -165,11 +167,10 @@ class Script:
     def misbehave(self, finished: int) -> None:
         if "exit" not in self.options or finished < int(self.options.get("after", "0")):
             return
-        if "once" in self.options:
-            marker = Path(self.options["once"])
-            if marker.exists():
+        if "attempt" in self.options:
+            made = re.search(r"-[st][0-9]+-([0-9]+)-", os.environ.get("HOSTNAME", ""))
+            if made is None or made[1] != self.options["attempt"]:
                 return
-            marker.touch()
         code = int(self.options["exit"])
         if code == 137:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -278,6 +279,8 @@ def train(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
 def main() -> None:
     config = json.loads(Path(os.environ["FINETUNE_CONFIG"]).read_text())
     script = Script(config["dataset"]["uri"])
+    held = bytearray(int(script.options.get("alloc", "0")) << 20)
+    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
     if "hang" in script.options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
