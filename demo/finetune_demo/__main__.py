@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
+@contextlib.contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """Empty `folder` and keep other demos out of it.
 
@@ -141,9 +141,10 @@ def _keep(console: Console, story: Story) -> None:
         f"\nThe tracker is {story.tracker_url}; its API key is in {story.key_file}.",
     )
     console.print("\n".join(lines), markup=False)
-    while True:
-        story.programs.check()
-        time.sleep(1)
+    with contextlib.suppress(SystemExit):  # the signal is the agreed end, not a failure
+        while True:
+            story.programs.check()
+            time.sleep(1)
 
 
 def _explain_state(console: Console, story: Story) -> None:

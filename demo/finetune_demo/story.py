@@ -29,7 +29,7 @@ DEFAULT_JOB = "default"
 SUITE = "known-voices"
 IMAGE = "finetune-trainer:demo"
 _MANIFESTS = resources.files("finetune_demo") / "manifests"
-_POLL_SECONDS = 1.5
+_POLL_SECONDS = 2.0
 _READY_SECONDS = 60.0
 _PREPARE_SECONDS = 900.0
 

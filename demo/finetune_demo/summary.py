@@ -70,8 +70,13 @@ class Outcome:
             ),
             ("the promoted model's WER is below the baseline's", self.promoted.wer < self.baseline.wer),
             ("SweepRun and FinetuneJob are Complete", holds(self.sweep, "Complete") and holds(self.job, "Complete")),
-            ("the FinetuneJob's model is Promoted", holds(self.job, "Promoted")),
+            (f"the FinetuneJob's model is Promoted{self._objection()}", holds(self.job, "Promoted")),
         ]
+
+    def _objection(self) -> str:
+        """Why the model was not promoted; empty if it was."""
+        promotion = self.job["status"].get("promotion", {})
+        return "" if holds(self.job, "Promoted") else f": {promotion.get('state', 'no')} {promotion.get('reason', '')}"
 
     def table(self) -> Table:
         """The comparison, one row per model."""

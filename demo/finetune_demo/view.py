@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -57,8 +58,8 @@ class View:
             self._print(f"  {text}")
 
     def resources(self, snapshot: Snapshot) -> None:
-        """Show the cluster's resources."""
-        self._snapshot = snapshot
+        """Show the cluster's resources, which say more than the last detail."""
+        self._snapshot, self._detail = snapshot, ""
         if self._live is not None:
             return
         for name, resource in snapshot.resources().items():
@@ -73,7 +74,7 @@ class View:
 
     def _render(self) -> Group:
         seconds = f" [dim]{time.monotonic() - self._since:.0f} s[/dim]"
-        head = Spinner("dots", Text.from_markup(f"{self._title}{seconds}  [dim]{self._detail}[/dim]"))
+        head = Spinner("dots", Text.from_markup(f"{self._title}{seconds}  [dim]{escape(self._detail)}[/dim]"))
         table = Table.grid(padding=(0, 1))
         for name, resource in self._snapshot.resources().items():
             table.add_row(" ", "[green]●[/green]" if settled(resource) else "○", Text(describe(name, resource)))
