@@ -71,8 +71,9 @@ def make_whisper(folder: Path, seed: int = 0, seconds: int = 1) -> Path:
     tokens = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
     config = WhisperConfig(
         vocab_size=len(tokenizer), num_mel_bins=20, max_source_positions=25 * seconds, max_target_positions=40,
-        d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64,
-        decoder_ffn_dim=64, init_std=0.1, dropout=0.1, suppress_tokens=[], begin_suppress_tokens=[], **tokens,
+        d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=64, decoder_ffn_dim=64, init_std=0.1, dropout=0.1, suppress_tokens=[],
+        begin_suppress_tokens=[], **tokens,
     )  # fmt: skip
     model = WhisperForConditionalGeneration(config)
     model.generation_config = GenerationConfig(

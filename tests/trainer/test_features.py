@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,12 @@ import torch
 from finetune_trainer.contract import ModelRef
 from finetune_trainer.errors import BadConfigError
 from finetune_trainer.features import collate, extract, prepare
+from finetune_trainer.frontend import precompute
 from finetune_trainer.manifest import Utterance, read_manifest
-from finetune_trainer.models import load_base
+from finetune_trainer.models import load_base, merged
 from finetune_trainer.quality import QualityReport
-from finetune_trainer.training import shift_right
+from finetune_trainer.training import objective, shift_right
+from transformers import AutoConfig, AutoModelForCTC
 
 from .material import RATE, make_whisper, tone
 
@@ -111,3 +116,33 @@ def test_a_checkpoint_that_is_none(tmp_path: Path, name: str) -> None:
         name = str(tmp_path)
     with pytest.raises(BadConfigError, match=r"model\.name"):
         load_base(ModelRef(name=name))
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched")  # WavLM's own masks
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "group-norm"])
+def test_precomputed_frames_change_nothing(bases: dict[str, Path], tones: Path, tmp_path: Path, kind: str) -> None:
+    folder = bases["ctc"]
+    if kind != "wav2vec2":
+        folder = tmp_path / kind
+        shutil.copytree(bases["ctc"], folder)
+        config = json.loads((folder / "config.json").read_text())
+        config |= (
+            {"feat_extract_norm": "group"} if kind == "group-norm" else {"model_type": kind, "architectures": None}
+        )
+        made = AutoConfig.for_model(config.pop("model_type"), **config)
+        torch.manual_seed(0)
+        AutoModelForCTC.from_config(made).save_pretrained(folder)
+    base = load_base(ModelRef(name=str(folder)))
+    fast = dataclasses.replace(base, precomputed=True)
+    examples = examples_of(tones, base)
+    precompute(base, examples, CPU)
+    whole, headless = base.build().eval(), fast.build().eval()
+    batch = collate(examples, range(4), fast, CPU)
+    with torch.inference_mode():
+        alone = [whole(**collate(examples, [index], base, CPU).inputs).logits[0] for index in range(4)]
+        together = headless(**batch.inputs).logits
+    for index, expected in enumerate(alone):
+        torch.testing.assert_close(together[index][: len(expected)], expected, atol=1e-4, rtol=1e-4)
+    assert objective(headless, fast, batch).item() > 0
+    names = {name for name, _ in merged(headless, fast).named_parameters()}
+    assert names == {name for name, _ in whole.named_parameters()}

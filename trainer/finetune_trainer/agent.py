@@ -6,6 +6,7 @@ ends, and a stop reaches a running trial between two steps.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -70,6 +71,8 @@ class Agent:
         began = time.monotonic()
         session = self._session
         session.baseline("validation")  # before the first trial is taken, so that no trial waits for it
+        gc.collect()
+        gc.freeze()  # what is loaded now stays; collecting after each trial need not look at it again
         if self._client is not None:
             self._patiently(self._client.register)
         failure: TrialError | None = None

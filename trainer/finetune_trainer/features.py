@@ -32,6 +32,7 @@ class Example:
         length: Extent of the features along time: frames or samples.
         seconds: Duration of the recording.
         language: Whisper's language code, for multilingual checkpoints.
+        frames: Output of a CTC model's frozen convolutions, `(channels, frames)`, once it is known.
     """
 
     utterance: Utterance
@@ -40,6 +41,7 @@ class Example:
     length: int
     seconds: float
     language: str | None = None
+    frames: torch.Tensor | None = None
 
 
 def prepare(
@@ -139,6 +141,8 @@ def collate(examples: Sequence[Example], indices: Sequence[int], base: Base, dev
     labels = torch.nn.utils.rnn.pad_sequence([row.labels for row in rows], batch_first=True, padding_value=-100)
     if base.is_whisper:
         inputs = {"input_features": _pad_frames([row.features for row in rows], base.input_frames or 0, device)}
+    elif base.precomputed:
+        inputs = _pad_precomputed(rows, lengths, device)
     else:
         inputs = _pad_any(rows, base, device)
     return Batch(inputs, _moved(labels, device), lengths, label_lengths, list(indices))
@@ -159,6 +163,14 @@ def _pad_frames(rows: Sequence[torch.Tensor], frames: int, device: torch.device)
         used = min(frames, row.shape[1])
         target[:, :used] = row[:, :used]
     return _moved(padded, device)
+
+
+def _pad_precomputed(rows: Sequence[Example], lengths: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
+    frames = [row.frames.T for row in rows if row.frames is not None]
+    padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True).transpose(1, 2)
+    # The model sums its mask over the samples and asks its configuration how many frames they make, so that a mask of
+    # one column with the number of samples says the same as one of that many columns.
+    return {"input_values": _moved(padded, device), "attention_mask": _moved(lengths[:, None], device)}
 
 
 def _pad_any(rows: Sequence[Example], base: Base, device: torch.device) -> dict[str, torch.Tensor]:

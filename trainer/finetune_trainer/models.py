@@ -16,6 +16,7 @@ import torch
 
 from .contract import ModelRef
 from .errors import BadConfigError
+from .frontend import attach, detach
 from .hyperparameters import Hyperparameters
 
 Family = Literal["seq2seq", "ctc"]
@@ -43,6 +44,7 @@ class Base:
         generation: Generation configuration of a `seq2seq` model.
         feature_extractor, tokenizer: The processor's two halves.
         artifact: `entity/project/name:version` when the checkpoint came from a W&B artifact.
+        precomputed: Models are built without their convolutions and take the output of these, see `frontend`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Base:
     feature_extractor: Any
     tokenizer: Any
     artifact: str | None = None
+    precomputed: bool = False
 
     @property
     def sampling_rate(self) -> int:
@@ -134,9 +137,11 @@ class Base:
                 _freeze_encoder(model, self.family)
             elif hyperparameters.freeze_feature_encoder and hasattr(model, "freeze_feature_encoder"):
                 model.freeze_feature_encoder()
-            if hyperparameters.lora_rank:
-                torch.manual_seed(seed)
-                model = _with_adapters(model, hyperparameters)
+        if self.precomputed:
+            detach(model)
+        if hyperparameters is not None and hyperparameters.lora_rank:
+            torch.manual_seed(seed)
+            model = _with_adapters(model, hyperparameters)
         return model
 
 
@@ -204,6 +209,8 @@ def family_of(config: Any) -> Family:
 def merged(model: Any, base: Base) -> Any:
     """What a user loads and serves: adapters folded into the weights, the configuration as the base has it."""
     model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    if base.precomputed:
+        attach(model)
     for name in (*_DROPOUTS, "layerdrop", "apply_spec_augment", "mask_time_prob"):
         if hasattr(base.config, name):
             setattr(model.config, name, getattr(base.config, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -15,9 +16,11 @@ from .alignment import infer_error_type
 from .contract import RegressionSuite, TrialConfig
 from .control import Control
 from .distributed import Topology
-from .errors import BadDataError
+from .errors import BadConfigError, BadDataError
 from .evaluation import Score, score, transcribe
 from .features import Example, prepare
+from .frontend import can_precompute, fits_memory, precompute
+from .hyperparameters import Hyperparameters
 from .manifest import Manifest, SplitName, read_manifest
 from .models import Base, load_base
 from .normalizers import Normalizer, normalizer
@@ -51,7 +54,7 @@ class Session:
     sets: dict[SplitName, list[Example]]
     suites: list[tuple[RegressionSuite, list[Example]]]
     normalize: Normalizer
-    _baselines: dict[str, Score] = field(default_factory=dict, repr=False)
+    _baselines: dict[tuple[str, bool], Score] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
@@ -111,25 +114,62 @@ class Session:
         scored = {"validation": self.sets["validation"], "test": self.sets["test"]}
         return scored | {f"regression/{suite.name}": examples for suite, examples in self.suites}
 
-    def baseline(self, name: str) -> Score:
-        """The untouched model's score on a set, computed once."""
-        if name not in self._baselines:
-            for missing in (other for other in self.sets_to_score() if other not in self._baselines):
-                self._baselines[missing] = self.evaluate(self._baseline_model, missing)
-            del self._baseline_model
-        return self._baselines[name]
+    def base_for(self, hyperparameters: Hyperparameters) -> Base:
+        """The checkpoint as a trial starts from it: for shorter inputs, or with its front end computed already.
+
+        Raises:
+            BadConfigError: A clip is longer than the wanted input.
+        """
+        if hyperparameters.input_seconds is not None:
+            self._check_input(hyperparameters.input_seconds)
+            return self.base.shortened(hyperparameters.input_seconds)
+        frozen = hyperparameters.freeze_feature_encoder or hyperparameters.freeze_encoder
+        return self._precomputed_base if frozen else self.base
+
+    def precompute(self, base: Base, examples: list[Example]) -> None:
+        """Computes what the base wants to have been computed."""
+        if base.precomputed:
+            precompute(self.base, examples, self.topology.device)
+
+    def baseline(self, name: str, *, precomputed: bool = True) -> Score:
+        """The untouched model's score on a set, computed once.
+
+        Args:
+            name: One of `sets_to_score`.
+            precomputed: Hear the set as a trial with a frozen front end does, so that like is compared with like.
+        """
+        base = self._precomputed_base if precomputed else self.base
+        if (name, base.precomputed) not in self._baselines:
+            model = base.build().to(self.topology.device)
+            for other in self.sets_to_score():
+                self._baselines[other, base.precomputed] = self.evaluate(model, other, base=base)
+        return self._baselines[name, base.precomputed]
 
     def evaluate(self, model: Any, name: str, *, with_loss: bool = False, base: Base | None = None) -> Score:
         """A model's score on a set; `base` is what it was made from, when that is not the model in service itself."""
         examples = self.sets_to_score()[name]
+        base = base or self.base
+        self.precompute(base, examples)
         transcripts = transcribe(
-            model, base or self.base, examples, topology=self.topology, control=self.control, with_loss=with_loss
+            model, base, examples, topology=self.topology, control=self.control, with_loss=with_loss
         )
         return score(transcripts, examples, self.normalize)
 
     @cached_property
-    def _baseline_model(self) -> Any:
-        return self.base.build().to(self.topology.device)
+    def _precomputed_base(self) -> Base:
+        seconds = sum(example.seconds for example in self._everything())
+        if can_precompute(self.base) and fits_memory(self.base, seconds):
+            return dataclasses.replace(self.base, precomputed=True)
+        return self.base
+
+    def _everything(self) -> list[Example]:
+        return [example for rows in (self.sets["train"], *self.sets_to_score().values()) for example in rows]
+
+    def _check_input(self, seconds: int) -> None:
+        longest = max(self._everything(), key=lambda example: example.seconds)
+        if longest.seconds > seconds:
+            cut = f"{longest.utterance.audio} of {longest.seconds:.2f} s"
+            raise BadConfigError(f"hyperparameters.input_seconds {seconds} cuts {cut}; raise it.")
 
     @cached_property
     def test_error_types(self) -> list[str]:

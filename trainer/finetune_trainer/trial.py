@@ -16,7 +16,6 @@ import numpy as np
 
 from .checkpoint import CheckpointStore
 from .contract import TrialMetrics, TrialResult
-from .errors import BadConfigError
 from .evaluation import Score, by_error_type, judge_suite, outcomes
 from .gates import judge, pass_rate
 from .hyperparameters import Hyperparameters
@@ -45,9 +44,10 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
     hyperparameters = Hyperparameters.parse(values)
     model: Any = None
     try:
-        baseline = {name: session.baseline(name) for name in session.sets_to_score()}
+        base = session.base_for(hyperparameters)
+        baseline = {name: session.baseline(name, precomputed=base.precomputed) for name in session.sets_to_score()}
         _report_inputs(session, tracker, baseline)
-        base = _base_of(session, hyperparameters)
+        session.precompute(base, session.sets["train"])
         model = base.build(hyperparameters, seed=config.seed).to(topology.device)
         store = None
         if config.checkpoints is not None and (tracker.run_id or topology.size > 1):
@@ -87,7 +87,6 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
         )
         last = training.run()
         trained = time.monotonic()
-        model = merged(model, base)
         scores = {
             name: session.evaluate(model, name, with_loss=name == "validation", base=base)
             for name in session.sets_to_score()
@@ -102,6 +101,7 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
                 "train/total_steps": training.plan.total_steps,
             }
         )
+        model = merged(model, base)
         if topology.leads:
             _report_result(session, tracker, result, scores, baseline)
             result = result.model_copy(
@@ -115,24 +115,6 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
     finally:
         model = None
         release_memory()
-
-
-def _base_of(session: Session, hyperparameters: Hyperparameters) -> Base:
-    """The checkpoint that the trial starts from: the model in service, for shorter inputs if that is wanted.
-
-    Raises:
-        BadConfigError: A clip is longer than the wanted input.
-    """
-    seconds = hyperparameters.input_seconds
-    if seconds is None:
-        return session.base
-    everything = [example for rows in (session.sets["train"], *session.sets_to_score().values()) for example in rows]
-    longest = max(everything, key=lambda example: example.seconds)
-    if longest.seconds > seconds:
-        raise BadConfigError(
-            f"hyperparameters.input_seconds {seconds} cuts {longest.utterance.audio} of {longest.seconds:.2f} s; raise."
-        )
-    return session.base.shortened(seconds)
 
 
 def release_memory() -> None:
