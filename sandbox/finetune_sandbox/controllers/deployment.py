@@ -167,7 +167,7 @@ class DeploymentController(Controller):
             self.sets.observe(new)
         if (deployment["metadata"].get("annotations") or {}).get(REVISION) != wanted[REVISION]:
             body = {"metadata": {"annotations": {REVISION: wanted[REVISION]}}}
-            self.deployments.observe(await self.client.patch(DEPLOYMENTS, *key_of(deployment), body))
+            self.deployments.observe(await self.client.patch(DEPLOYMENTS, *key_of(deployment), body, "status"))
         return new
 
     async def _scale(self, deployment: Object, new: Object, old: list[Object]) -> None:
