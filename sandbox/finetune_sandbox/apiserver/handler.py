@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
@@ -31,8 +31,8 @@ _UNAUTHORIZED = ApiError(401, "Unauthorized", "Unauthorized")
 class Handler:
     """Turns requests into answers."""
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, state: State, restart: Callable[[bool], None]) -> None:
+        self.state, self.restart = state, restart
         self.faults = Faults()
         self.openapi = OpenApi(state.registry)
 
@@ -128,10 +128,9 @@ class Handler:
             return web.Response(text="ok")
         if path == "/debug/faults":
             return await self._set_faults(request)
-        if path == "/debug/forget-history" and request.method == "POST":
-            self.state.store.forget_history()
-            self.state.store.close_watches()
-            return json_answer({"floor": self.state.store.floor})
+        if path == "/debug/restart" and request.method == "POST":
+            self.restart(request.query.get("history") == "lose")
+            return json_answer({"restarting": True}, 202)
         if path == "/version":
             return json_answer(discovery.VERSION)
         if path == "/openapi/v3":

@@ -45,7 +45,8 @@ class ApiServer:
         self.state = State(data_dir, Tokens(self.pki.signer, self.admin_token))
         CustomResources(self.state)
         QuotaStatus(self.state)
-        self.handler = Handler(self.state)
+        self.handler = Handler(self.state, self.restart)
+        self._restarting: asyncio.Task[None] | None = None
         bootstrap.fill(self.state)
         self._runner: web.ServerRunner | None = None
 
@@ -71,6 +72,22 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    def restart(self, forget: bool) -> None:
+        """Drops all connections and listens again on the same port, as an API server that is replaced does.
+
+        Args:
+            forget: Also lose the history of watches: those that resume are answered with 410.
+        """
+
+        async def again() -> None:
+            await asyncio.sleep(0.05)  # the answer to who asked for it goes out first
+            await self.stop()
+            if forget:
+                self.state.store.forget_history()
+            await self.start()
+
+        self._restarting = asyncio.get_running_loop().create_task(again())
 
     def kubeconfig(self) -> dict[str, Any]:
         """A kubeconfig of the administrator."""
