@@ -32,12 +32,16 @@ venv: $(STAMP)  ## create .venv with every dependency
 demo: $(STAMP)  ## run the main job; KEEP=1 keeps everything up, SEED=n takes another seed
 	@$(BIN)/finetune-demo --seed $(SEED) $(if $(KEEP),--keep)
 
+.PHONY: browser
+browser:  ## install Chromium, which the tests of the tracker's page drive, where there is none
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq --yes chromium)
+
 .PHONY: test
-test: $(STAMP)  ## run all tests
+test: $(STAMP) browser  ## run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 .PHONY: test-fast
-test-fast: $(STAMP)  ## run the tests that take seconds
+test-fast: $(STAMP) browser  ## run the tests that take seconds
 	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: lint

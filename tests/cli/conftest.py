@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,10 @@ def finetune(definitions: Cluster, namespace: str) -> Run:
 
 def putter(cluster: Cluster, namespace: str) -> Put:
     def put(body: dict[str, Any], status: dict[str, Any] | None = None) -> Any:
-        cluster.kubectl("-n", namespace, "apply", "--server-side", "-f", "-", stdin=json.dumps(body))
         name = body["metadata"]["name"]
+        where = f"/apis/finetune.dev/v1alpha1/namespaces/{namespace}/{PLURALS[body['kind']]}/{name}"
+        query = {"fieldManager": "test", "force": "true"}
+        cluster.api("PATCH", where, body, query, content_type="application/apply-patch+yaml")
         if status is not None:
             report(cluster, namespace, body["kind"], name, status)
         return cluster.api("GET", f"/apis/finetune.dev/v1alpha1/namespaces/{namespace}/{PLURALS[body['kind']]}/{name}")

@@ -220,7 +220,7 @@ def test_it_is_a_kubectl_plugin(definitions, namespace, put):
     assert json.loads(result.stdout)["id"] == "abc123"
 
 
-def test_a_cluster_that_is_not_there(finetune, tmp_path):
+def test_a_cluster_that_is_not_there(tmp_path):
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -231,8 +231,6 @@ def test_a_cluster_that_is_not_there(finetune, tmp_path):
     }
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(config))
-    result = finetune("best", "errors", "--kubeconfig", str(file), code=None)
-    assert result.exit_code in (3, 5)  # the fixture's kubeconfig comes last and wins
     run = subprocess.run(
         [BIN / "finetune", "best", "errors", "--kubeconfig", file], capture_output=True, text=True, check=False
     )

@@ -32,7 +32,13 @@ class Site:
 
     def secret(self, key: str | None = None, name: str = "api-key") -> None:
         data = {name: base64.b64encode((key or self.tracker.api_key).encode()).decode()}
-        self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wandb"}, "data": data})
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wandb"}, "data": data}
+        self.drop("/api/v1/namespaces/default/secrets/wandb")
+        self.cluster.api("POST", "/api/v1/namespaces/default/secrets", secret)
+
+    def drop(self, path: str) -> None:
+        if self.cluster.find(path) is not None:
+            self.cluster.api("DELETE", path, {"gracePeriodSeconds": 0})
 
     def faults(self, *arguments: str) -> dict[str, tuple[str, str]]:
         result = self.finetune("doctor", *arguments, "-o", "json", code=None)
@@ -57,7 +63,9 @@ def site(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _healthy(site):
     """Before each test a Secret that works, and none of the earlier test's resources."""
-    site.cluster.kubectl("delete", "finetunejobs,sweepruns,quota", "--all", "--wait=true", check=False)
+    for kind in ("finetunejobs", "sweepruns"):
+        site.cluster.api("DELETE", f"/apis/finetune.dev/v1alpha1/namespaces/default/{kind}")
+    site.drop("/api/v1/namespaces/default/resourcequotas/team")
     site.secret()
 
 
@@ -69,7 +77,7 @@ def test_a_sound_site_has_no_fault(site):
 
 def test_missing_secret(site):
     site.put(job(**site.spec()))
-    site.cluster.kubectl("delete", "secret", "wandb")
+    site.drop("/api/v1/namespaces/default/secrets/wandb")
     message, fix = site.faults("candidate")["secret"]
     assert "does not exist" in message
     assert "kubectl -n default create secret generic wandb --from-literal=api-key=" in fix
@@ -77,7 +85,7 @@ def test_missing_secret(site):
 
 def test_secret_without_the_key(site):
     site.put(job(**site.spec()))
-    site.cluster.kubectl("delete", "secret", "wandb")
+    site.drop("/api/v1/namespaces/default/secrets/wandb")
     site.secret(name="token")
     message, fix = site.faults("candidate")["secret"]
     assert "lacks the key api-key; it has token" in message
@@ -218,7 +226,7 @@ def test_missing_and_outdated_definitions(site):
     rules = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     rules.pop("x-kubernetes-validations", None)
     del spec["stages"], spec["budget"]
-    site.cluster.api("PUT", path, crd)
+    site.cluster.api("PATCH", path, {"spec": crd["spec"]}, content_type="application/merge-patch+json")
     message, fix = site.faults()["definitions"]
     assert "outdated: it lacks spec.budget, spec.stages" in message
     assert "helm upgrade" in fix

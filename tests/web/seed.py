@@ -17,7 +17,7 @@ import numpy as np
 import wandb
 
 PROJECT = "stt"
-TRIALS = 4
+TRIALS = 2
 KINDS = ("homophone", "name", "number", "accent")
 
 
@@ -35,15 +35,23 @@ def main() -> None:
     }
     sweep = wandb.sweep(spec, project=PROJECT)
     with tempfile.TemporaryDirectory() as folder:
-        models = [trial(source, sweep, number, Path(folder)) for number in range(TRIALS)]
-        promote(models[:2])
+        for number in range(TRIALS):
+            trial(source, sweep, number, Path(folder))
 
 
-def trial(source: random.Random, sweep: str, number: int, folder: Path) -> str:
+def trial(source: random.Random, sweep: str, number: int, folder: Path) -> None:
     rate = 10 ** source.uniform(-6, -3)
-    config = {"learning_rate": rate, "batch_size": source.choice([8, 16, 32]), "scheduler": source.choice(["linear", "cosine"])}
+    config = {
+        "learning_rate": rate,
+        "batch_size": source.choice([8, 16, 32]),
+        "scheduler": source.choice(["linear", "cosine"]),
+    }
     run = wandb.init(
-        project=PROJECT, config=config, name=f"trial-{number}", tags=["sweeprun"], settings=wandb.Settings(sweep_id=sweep)
+        project=PROJECT,
+        config=config,
+        name=f"trial-{number}",
+        tags=["sweeprun"],
+        settings=wandb.Settings(sweep_id=sweep),
     )
     run.define_metric("train/step")
     dataset = wandb.Artifact("corrections", type="dataset", metadata={"uri": "s3://corrections/manifest.jsonl"})
@@ -77,14 +85,21 @@ def trial(source: random.Random, sweep: str, number: int, folder: Path) -> str:
     artifact = wandb.Artifact("errors", type="model", metadata={"wer": final, "base": "openai/whisper-small"})
     artifact.add_file(str(model), "model.bin")
     logged = run.log_artifact(artifact).wait()
-    name = f"{run.entity}/{PROJECT}/{logged.name}"
+    logged.link("model-registry/stt", aliases=["production"])
     run.finish()
-    return name
 
 
 def reports(source: random.Random, folder: Path) -> dict[str, Any]:
     rows = [
-        [f"clip-{i}.wav", KINDS[i % 4], "turn left", "turn lift", "turn left", round(source.random(), 3), round(source.random() / 2, 3)]
+        [
+            f"clip-{i}.wav",
+            KINDS[i % 4],
+            "turn left",
+            "turn lift",
+            "turn left",
+            round(source.random(), 3),
+            round(source.random() / 2, 3),
+        ]
         for i in range(30)
     ]
     columns = ["audio", "error_type", "reference", "baseline", "candidate", "baseline_wer", "wer"]
@@ -107,14 +122,6 @@ def reports(source: random.Random, folder: Path) -> dict[str, Any]:
         "sample/audio": wandb.Audio(str(sound), caption="a tone"),
         "sample/page": wandb.Html("<h3>A page</h3><script>parent.hacked = 2</script>", inject=False),
     }
-
-
-def promote(models: list[str]) -> None:
-    run = wandb.init(project=PROJECT, name="promotion", job_type="promotion")
-    for name in models:
-        artifact = run.use_artifact(name)
-        artifact.link("model-registry/stt", aliases=["production"])
-    run.finish()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def definitions(facts: Facts) -> Iterator[Finding]:
         return
     for name, crd in facts.crds.items():
         if crd is None:
-            fix = "install the chart (helm install finetune charts/finetune-operator), or kubectl apply --server-side -k manifests/crds"
+            fix = "helm install finetune charts/finetune-operator, or kubectl apply --server-side -k manifests/crds"
             yield fault("definitions", f"CustomResourceDefinition {name} is not installed", fix)
             continue
         conditions = {c["type"]: c for c in crd.get("status", {}).get("conditions") or ()}
