@@ -29,7 +29,7 @@ def impatient_tracker(tmp_path_factory):
 
 @pytest.fixture
 def client(tracker, request):
-    found = Client(tracker.base_url, tracker.api_key, project=request.node.name.replace("[", "-").rstrip("]")[:60])
+    found = Client(tracker.base_url, tracker.api_key, project=request.node.originalname[:60])
     yield found
     found.close()
 

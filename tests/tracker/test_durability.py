@@ -1,5 +1,7 @@
 """A SIGKILL of the server loses nothing that was acknowledged, and the clients' retries make the rest whole."""
 
+import functools
+import json
 import os
 import random
 import threading
@@ -27,7 +29,7 @@ class Writer(threading.Thread):
             self._insist(lambda: self.client.run(self.name_))
             while not self.halt.is_set():
                 rows = [{"_step": self.acknowledged + i, "x": random.random()} for i in range(random.randint(1, 20))]
-                self._insist(lambda: self.client.stream(self.name_, rows, offset=self.acknowledged, timeout=10))
+                self._insist(functools.partial(self.client.stream, self.name_, rows, self.acknowledged, timeout=10))
                 self.acknowledged += len(rows)
                 self.total += sum(row["x"] for row in rows)
             self._insist(lambda: self.client.finish(self.name_))
@@ -46,6 +48,7 @@ class Writer(threading.Thread):
                 time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [50 if FULL else 3])
 def test_nothing_acknowledged_is_lost(tmp_path, kills):
     with running_tracker(tmp_path) as server:
@@ -91,16 +94,19 @@ def test_an_upload_cut_off_by_a_kill_leaves_no_half_file(tmp_path):
             while True:
                 yield bytes(1 << 16)
 
+        killer = threading.Timer(0.3, server.kill)
+        killer.start()
         with pytest.raises(requests.RequestException):
-            killer = threading.Timer(0.3, server.kill)
-            killer.start()
             client.http.put(url, data=endless(), timeout=30)
         killer.join()
         server.start()
         assert not list((tmp_path / "tmp").iterdir())
         body = b"whole" * 1000
         assert client.http.put(url, data=body, timeout=30).status_code == 200, "the link outlives the server"
-        read = '{ project(name: "durable", entityName: "local") { run(name: "r") { files { edges { node { directUrl sizeBytes } } } } } }'
+        read = (
+            '{ project(name: "durable", entityName: "local") '
+            '{ run(name: "r") { files { edges { node { directUrl sizeBytes } } } } } }'
+        )
         (edge,) = client.call(read)["project"]["run"]["files"]["edges"]
         assert requests.get(edge["node"]["directUrl"], timeout=30).content == body
 
@@ -115,8 +121,6 @@ def _lines(client, name):
 
 
 def _history(client, name):
-    import json
-
     query = (
         'query($n: String!) { project(name: "durable", entityName: "local") { run(name: $n) '
         "{ history(minStep: 0, maxStep: 10000000, samples: 100000) } } }"

@@ -75,11 +75,12 @@ def test_many_runs_stream_at_once(tmp_path):
         page = client.runs(first=100)["runs"]["edges"]
         counts = {edge["node"]["name"]: edge["node"]["historyLineCount"] for edge in page}
         assert counts == {s.run_name: s.rows for s in streams}
-        query = 'query($n: String!) { project(name: "load") { run(name: $n) { sampledHistory(specs: ["{}"]) } } }'
+        query = (
+            'query($n: String!) { project(name: "load") { run(name: $n) '
+            '{ sampledHistory(specs: ["{\\"samples\\": 100000}"]) } } }'
+        )
         for stream in streams[::8]:
-            (rows,) = client.call(query.replace('"{}"', '"{\\"samples\\": 100000}"'), n=stream.run_name)["project"][
-                "run"
-            ]["sampledHistory"]
+            (rows,) = client.call(query, n=stream.run_name)["project"]["run"]["sampledHistory"]
             assert sum(row["train/loss"] for row in rows) == pytest.approx(stream.total)
         latencies = sorted(value for s in streams for value in s.latencies)
         p99 = latencies[int(len(latencies) * 0.99)]

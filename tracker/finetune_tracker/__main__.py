@@ -16,7 +16,9 @@ from finetune_tracker import auth
 from finetune_tracker.app import create_app
 from finetune_tracker.database import connect, migrate, transaction
 from finetune_tracker.errors import TrackerError
+from finetune_tracker.export import export
 from finetune_tracker.settings import Settings
+from finetune_tracker.wire import WireClient
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -99,6 +101,23 @@ def list_users(args: argparse.Namespace) -> None:
             print(f"{row['name']}\t{row['teams'] or '-'}\t{row['keys']} keys")
 
 
+def export_projects(args: argparse.Namespace) -> None:
+    """Send projects to another W&B server; may be repeated to send what is new."""
+    settings = Settings.from_env(data=args.data)
+    target = WireClient(args.to, args.api_key_file.read_text().strip())
+    entity = args.entity or settings.entity
+    db = connect(args.data / "tracker.sqlite3")
+    try:
+        migrate(db)
+        counts = export(
+            db, args.data, target, destination=args.to, entity=entity, to_entity=args.to_entity or entity,
+            projects=args.project,
+        )  # fmt: skip
+    finally:
+        db.close()
+    print(", ".join(f"{number} {kind}" for kind, number in counts.items()))
+
+
 @contextlib.contextmanager
 def _database(data: Path) -> Any:
     data.mkdir(parents=True, exist_ok=True)
@@ -140,6 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     command = users.add_parser("list", help="list users")
     _data_argument(command)
     command.set_defaults(run=list_users)
+
+    command = commands.add_parser("export", help="send projects to another W&B server (also while this one serves)")
+    _data_argument(command)
+    command.add_argument("--to", required=True, metavar="URL", help="address of the other server")
+    command.add_argument("--api-key-file", type=Path, required=True, help="file with an API key of the other server")
+    command.add_argument("--entity", help="entity here (the default one)")
+    command.add_argument("--to-entity", help="entity there (the same name)")
+    command.add_argument("--project", action="append", default=[], help="project to send; repeatable (all)")
+    command.set_defaults(run=export_projects)
     return parser
 
 

@@ -22,6 +22,7 @@ from finetune_tracker import filestream, web
 from finetune_tracker.blobs import check_file_name
 from finetune_tracker.errors import BadRequest, NotFound, TooLarge, TrackerError, Unavailable
 from finetune_tracker.graphql import Operation
+from finetune_tracker.history import dump
 from finetune_tracker.service import Caller, Service, record_blob
 from finetune_tracker.settings import Settings
 
@@ -80,7 +81,7 @@ async def graphql(service: Service, request: Request) -> Response:
         raise BadRequest("the body must be a JSON object")
     operation = Operation(given.get("query"), given.get("variables"), given.get("operationName"))
     data = await service.execute(operation, Caller(viewer, base_url(service.settings, request)))
-    return JSONResponse({"data": data})
+    return Response(dump({"data": data}), media_type="application/json")
 
 
 async def file_stream(service: Service, request: Request) -> Response:

@@ -61,9 +61,12 @@ class BlobStore:
     def __init__(self, root: Path, limit: int) -> None:
         self._root = root
         self._limit = limit
-        shutil.rmtree(root / "tmp", ignore_errors=True)  # left over from a killed process
+
+    def prepare(self) -> None:
+        """Make the folders; what a killed process left unfinished is removed."""
+        shutil.rmtree(self._root / "tmp", ignore_errors=True)
         for name in ("blobs", "parts", "tmp"):
-            (root / name).mkdir(parents=True, exist_ok=True)
+            (self._root / name).mkdir(parents=True, exist_ok=True)
 
     def path(self, entity_id: int, md5: str) -> Path:
         """Where a content lives.

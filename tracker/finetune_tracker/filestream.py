@@ -87,7 +87,7 @@ def parse_post(body: bytes) -> Post:
     summary = system = None
     for name, part in files.items() if isinstance(files, dict) else ():
         content = part.get("content") if isinstance(part, dict) else None
-        lines = [line for line in content if isinstance(line, str)] if isinstance(content, list) else []
+        lines = [_encodable(line) for line in content if isinstance(line, str)] if isinstance(content, list) else []
         if not lines:
             continue
         if name == "wandb-summary.json":
@@ -142,6 +142,11 @@ def apply(db: sqlite3.Connection, run_id: int, post: Post, now: float) -> bool:
     assignments = ", ".join(f"{column} = ?" for column in changes)
     db.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*changes.values(), run_id))
     return bool(row["stopped"])
+
+
+def _encodable(line: str) -> str:
+    """The line without lone surrogates, which no encoding can store."""
+    return line if line.isascii() else line.encode("utf-8", "replace").decode()
 
 
 def _chunk(table: str, offset: object, lines: list[str]) -> Chunk:

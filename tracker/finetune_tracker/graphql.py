@@ -18,6 +18,7 @@ from graphql import GraphQLError, parse
 from graphql.language import ast
 
 from finetune_tracker.errors import BadRequest
+from finetune_tracker.inputs import check_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -173,7 +174,7 @@ class Operation:
         return True
 
     def _arguments(self, node: ast.FieldNode) -> dict[str, Any]:
-        return {snake_case(a.name.value): self._value(a.value) for a in node.arguments or ()}
+        return check_arguments({snake_case(a.name.value): self._value(a.value) for a in node.arguments or ()})
 
     def _value(self, node: ast.ValueNode) -> Any:
         if isinstance(node, ast.VariableNode):

@@ -21,6 +21,7 @@ from finetune_tracker.errors import BadRequest, NotFound
 from finetune_tracker.graphql import Operation, note_gap, snake_case, snake_keys
 from finetune_tracker.history import parse_object
 from finetune_tracker.ids import parse_global_id
+from finetune_tracker.inputs import check_arguments
 from finetune_tracker.metrics import Metrics
 from finetune_tracker.mutations import MUTATIONS, artifacts, sweeps
 from finetune_tracker.query import Query
@@ -50,6 +51,7 @@ class Service:
         settings.data.mkdir(parents=True, exist_ok=True)
         self.database = Database(settings.data / "tracker.sqlite3", settings.synchronous)
         self.blobs = BlobStore(settings.data, settings.max_upload_bytes)
+        self.blobs.prepare()
         self.engine = Engine()
         self.scheduler = Scheduler(self.database, self.engine, settings)
         self.metrics = Metrics()
@@ -101,7 +103,7 @@ class Service:
         data: dict[str, Any] = {}
         for key, name, arguments, node in operation.root_fields():
             given = snake_keys(arguments.get("input") if isinstance(arguments.get("input"), dict) else arguments)
-            resolve = await self._mutation(snake_case(name), given, caller)
+            resolve = await self._mutation(snake_case(name), check_arguments(given), caller)
 
             def job(db: sqlite3.Connection, resolve: Resolve = resolve, node: Any = node) -> Any:
                 return operation.project(resolve(self._context(db, caller)), node)
@@ -156,7 +158,7 @@ async def _commit_artifact(service: Service, viewer: Viewer, given: dict[str, An
 
 async def _complete_multipart(service: Service, viewer: Viewer, given: dict[str, Any]) -> Resolve:
     path = str(given.get("storage_path") or "").split("/")
-    numbers = sorted(int(part["part_number"]) for part in given.get("completed_parts") or ())
+    numbers = sorted(int(part.get("part_number") or 0) for part in given.get("completed_parts") or ())
     if len(path) != 3 or not path[1].isdecimal() or int(path[1]) not in viewer.entities.values():
         raise NotFound("no such upload")
     entity, md5 = int(path[1]), path[2]

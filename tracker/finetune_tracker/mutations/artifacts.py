@@ -237,7 +237,7 @@ def _upload(ctx: Context, wish: dict[str, Any]) -> dict[str, Any]:
     node["uploadUrl"] = ctx.link(f"/upload/blob/{entity}/{md5}", f"put:{entity}:{md5}")
     if wish.get("upload_parts_input"):
         upload = upload_id(entity, md5)
-        numbers = [int(part["part_number"]) for part in wish["upload_parts_input"]]
+        numbers = [int(part.get("part_number") or 0) for part in wish["upload_parts_input"]]
         node["uploadMultipartUrls"] = {
             "uploadID": upload,
             "uploadUrlParts": [
