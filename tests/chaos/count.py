@@ -114,7 +114,7 @@ def judge(stage: Stage, job_log: JobLog) -> tuple[dict[str, int], dict[str, list
     api = stage.cluster.api
     sweep_runs = [{**b, "kind": "SweepRun"} for b in api("GET", "/apis/finetune.dev/v1alpha1/sweepruns")["items"]]
     jobs = [{**b, "kind": "FinetuneJob"} for b in api("GET", "/apis/finetune.dev/v1alpha1/finetunejobs")["items"]]
-    states, descriptions, plain = runs_by_sweep(next((stage.folder / "tracker").glob("*.db")))
+    states, descriptions, plain = runs_by_sweep(next((stage.folder / "tracker").glob("*.sqlite3")))
     by_owner = Counter(text.split(":")[1] for text in descriptions.values() if text.startswith("finetune.dev:"))
     lost, twice = [], []
     for body in sweep_runs:

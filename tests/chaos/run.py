@@ -30,7 +30,7 @@ def resources(place: Stage, sweep_runs: int, finetune_jobs: int) -> list[dict[st
     for kind, number in (("SweepRun", sweep_runs), ("FinetuneJob", finetune_jobs)):
         for index in range(number):
             expect = place.chance.choices(["Complete", "BadConfig", "InvalidSpec"], [18, 1, 1])[0]
-            seconds = round(place.chance.uniform(0.1, 1.0), 2)
+            seconds = round(place.chance.uniform(0.3, 1.5), 2)
             script = f"script:?seconds={seconds}" + ("&exit=2" if expect == "BadConfig" else "")
             spec: dict[str, Any] = {
                 "trainer": {"model": {"name": "tiny"}, "dataset": {"uri": script}, "resources": {"gpus": 1}}
@@ -86,7 +86,7 @@ def disasters(place: Stage, restarts: int, outages: int, outage: float, span: fl
             place.take_tracker_down(outage, stop)
 
 
-def watch(place: Stage, log: JobLog, total: int, deadline: float, progress: bool, tormented: threading.Thread) -> None:
+def watch(place: Stage, log: JobLog, total: int, deadline: float, progress: bool, disasters: threading.Thread) -> None:
     """Notes the Jobs until every resource has ended and every disaster has been, or the time is up."""
     path = f"/apis/finetune.dev/v1alpha1/namespaces/{NAMESPACE}"
     while time.monotonic() < deadline:
@@ -100,7 +100,7 @@ def watch(place: Stage, log: JobLog, total: int, deadline: float, progress: bool
             done = sum(finished(body) for body in bodies)
             if progress:
                 print(f"\r{done}/{total} ended  {json.dumps(place.counts)}", end="", file=sys.stderr, flush=True)
-            if done == total and not tormented.is_alive():
+            if done == total and place.calm.is_set() and not disasters.is_alive():
                 return
         time.sleep(0.5)
 
@@ -116,7 +116,7 @@ def run(folder: Path, seed: int, scale: float, minutes: float, progress: bool) -
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wandb"}}
         place.cluster.apply(secret | {"stringData": {"api-key": place.tracker.api_key}}, namespace=NAMESPACE)
         bodies, log, stop = resources(place, wanted["sweep_runs"], wanted["finetune_jobs"]), JobLog(), threading.Event()
-        mean = 4.0
+        mean = 6.0
         span = mean * wanted["operator_kills"]
         threads = [
             threading.Thread(target=place.torment_operator, args=(wanted["operator_kills"], mean, stop)),
@@ -130,15 +130,13 @@ def run(folder: Path, seed: int, scale: float, minutes: float, progress: bool) -
         for thread in threads:
             thread.start()
         try:
-            watch(place, log, len(bodies), time.monotonic() + minutes * 60, progress, threads[0])
+            watch(place, log, len(bodies), time.monotonic() + minutes * 60, progress, threads[2])
             time.sleep(2)  # what comes after the end, if anything comes
             numbers, details = judge(place, log)
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
-    if scale >= 0.5:
-        numbers["seconds"] = round(time.monotonic() - began)
     report = {"seed": seed, **place.counts, **numbers, "seconds": round(time.monotonic() - began)}
     return report | {"details": {key: value[:20] for key, value in details.items() if value}}
 

@@ -42,6 +42,7 @@ class Stage:
     cluster: Cluster
     tracker: TrackerProcess
     operator: subprocess.Popen[bytes] | None = None
+    calm: threading.Event = field(default_factory=threading.Event)
     counts: dict[str, int] = field(
         default_factory=lambda: {
             "operator_kills": 0,
@@ -57,6 +58,7 @@ class Stage:
     def start_operator(self) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "FINETUNE"))}
         env |= {"FINETUNE_WANDB_BASE_URL": self.tracker.base_url, "FINETUNE_TRAINER_IMAGE": IMAGE}
+        env["PYTHONPATH"] = str(Path(__file__).with_name("image"))
         command = [sys.executable, "-m", "finetune_operator", "run", "--kubeconfig", str(self.cluster.kubeconfig)]
         with (self.folder / "operator.log").open("ab") as log:
             self.operator = subprocess.Popen(
@@ -73,11 +75,14 @@ class Stage:
         """SIGKILL at random moments, from before it has started to long after, and a new one at once."""
         while self.counts["operator_kills"] < kills and not stop.is_set():
             self.start_operator()
-            stop.wait(self.chance.expovariate(1 / mean))
+            early = self.chance.random() < 0.4  # while it starts and reads its first lists
+            stop.wait(self.chance.uniform(0, 2) if early else 2 + self.chance.expovariate(1 / mean))
             self.kill_operator()
             self.counts["operator_kills"] += 1
         if not stop.is_set():
             self.start_operator()
+            self.calm.set()
+        stop.wait()  # the last operator would not outlive this thread
 
     # -- everything else -----------------------------------------------------------------------------------------------
 
@@ -106,8 +111,9 @@ class Stage:
                         continue
                     decided.add(uid)
                     self.counts["pods_seen"] += 1
-                    if self.chance.random() < share:
-                        doomed.append((time.monotonic() + self.chance.uniform(0, 1), pod, self.chance.random() < 0.5))
+                    behind = self.counts["pods_killed"] + len(doomed) < share * self.counts["pods_seen"]
+                    if self.chance.random() < (2 * share if behind else share / 2):
+                        doomed.append((time.monotonic() + self.chance.uniform(0, 0.5), pod, self.chance.random() < 0.5))
                 for item in [item for item in doomed if item[0] <= time.monotonic()]:
                     doomed.remove(item)
                     self._end_pod(item[1], item[2])
