@@ -56,6 +56,15 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: manifests
+manifests: $(STAMP)  ## write the CRDs from the operator's models
+	$(BIN)/python -m finetune_operator.crdgen manifests/crds
+
+SCALE ?= 1
+.PHONY: chaos
+chaos: $(STAMP)  ## kill the operator 200 times under 400 resources, write build/chaos.json; SEED=n, SCALE=0.1 is a tenth
+	$(BIN)/python -m tests.chaos.run --out build/chaos.json --seed $(SEED) --scale $(SCALE)
+
 .PHONY: chart
 chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/
 	$(BIN)/python charts/generate.py --package build
