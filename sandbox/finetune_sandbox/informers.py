@@ -104,6 +104,7 @@ class Informer:
 
     def _store(self, obj: Object) -> None:
         key, old = key_of(obj), self.items.get(key_of(obj))
+        obj["metadata"].pop("managedFields", None)  # half of many an object, and nobody here reads it
         if old and uid_of(old) != uid_of(obj):
             self._remove(old)
             old = None

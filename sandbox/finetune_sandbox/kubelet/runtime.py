@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _SHIM = Path(__file__).with_name("shim.py")
 _PACKET = 1 << 20
 KILLED = 128 + signal.SIGKILL
+FAREWELL = 1.0  # seconds that containers have when the sandbox ends
 
 
 class StartError(Exception):
@@ -55,8 +56,11 @@ class Runtime:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Closes the socket; the shim ends, and the kernel kills what it started."""
+        """Asks all containers to end, then closes the socket: the shim ends, and the kernel kills what it started."""
         ends = [process.ended for process in self._processes.values()]
+        if ends:
+            await asyncio.gather(*(self.signal(process, signal.SIGTERM) for process in [*self._processes.values()]))
+            await asyncio.wait(ends, timeout=FAREWELL)
         self._hang_up()
         if self._shim:
             with contextlib.suppress(ProcessLookupError):
