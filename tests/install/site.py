@@ -7,9 +7,11 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from finetune_sandbox.testing import Cluster, RequestFailedError, eventually
+from helm_python.chart import Chart
 from helm_python.config import Config
 
 from tests.install.support import CHART, Json
@@ -63,6 +65,11 @@ class Site:
 
     def helm(self) -> Config:
         return Config(kubeconfig_path=self.cluster.kubeconfig, namespace=self.namespace)
+
+    def install(self, chosen: Json, chart: Path = CHART) -> None:
+        """`helm install --wait --create-namespace`."""
+        loaded = Chart.load(chart)
+        self.helm().install(loaded, self.release, values=chosen, create_namespace=True, wait="watcher", timeout=60)
 
     def get(self, path: str) -> Json:
         answer: Json = self.cluster.api("GET", path)

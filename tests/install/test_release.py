@@ -20,6 +20,11 @@ NOT_IN_A_SANDBOX: set[Right] = {("update", "finetunejobs/finalizers"), ("update"
 """Asked for by an admission plug-in that the sandbox has not."""
 
 
+PATIENCE = {"name": "FINETUNE_TRACKER_PATIENCE", "value": "1"}
+IMPATIENT = {"podTemplate": {"spec": {"containers": [{"name": "trainer", "env": [PATIENCE]}]}}}
+"""Trainers that do not wait long for a tracker that has been uninstalled."""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with start(tmp_path_factory.mktemp("install"), "--nodes=1", "--gpus=16", images=IMAGES) as cluster:
@@ -48,10 +53,13 @@ def site(cluster: Cluster, chosen: Json, tmp_path_factory: pytest.TempPathFactor
     metadata = yaml.safe_load((previous / "Chart.yaml").read_text())
     (previous / "Chart.yaml").write_text(yaml.safe_dump({**metadata, "version": "0.0.9"}))
     site = Site(cluster)
-    site.helm().install(
-        Chart.load(previous), site.release, values=chosen, create_namespace=True, wait="watcher", timeout=60
-    )
+    site.install(chosen, previous)
     return site
+
+
+def labels(body: Json) -> dict[str, str]:
+    found: dict[str, str] = body["metadata"].get("labels", {})
+    return found
 
 
 def leader(site: Site) -> str:
@@ -64,8 +72,7 @@ def operator_pods(site: Site) -> list[str]:
     return [
         pod["metadata"]["name"]
         for pod in pods
-        if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "operator"
-        and "deletionTimestamp" not in pod["metadata"]
+        if labels(pod).get("app.kubernetes.io/component") == "operator" and "deletionTimestamp" not in pod["metadata"]
     ]
 
 
@@ -168,7 +175,7 @@ def tour(site: Site) -> None:
 
 
 def test_uninstalling_leaves_nothing_hanging(site, cluster):
-    site.create("SweepRun", "unfinished", "seconds=60")
+    site.create("SweepRun", "unfinished", "seconds=60", trainer=IMPATIENT)
     site.await_reason("SweepRun", "unfinished", "Running")
     assert site.get(site.path("SweepRun", "unfinished"))["metadata"]["finalizers"]
     site.helm().uninstall(site.release, wait="watcher", timeout=60)
@@ -183,27 +190,24 @@ def test_uninstalling_leaves_nothing_hanging(site, cluster):
     eventually(lambda: cluster.find(site.path("SweepRun", "unfinished")) is None, seconds=10)
 
 
-def test_cluster_wide_and_without_a_trace(site, cluster):
-    """Installed again over the CRDs that were kept; then uninstalled with everything."""
-    other = Site(cluster, namespace="platform", release=site.release)
-    chosen = values(
-        scope={"mode": "Cluster"},
-        secretAccess={"namespaces": ["speech"]},
-        crds={"enabled": False},
-    )
-    other.helm().install(
-        Chart.load(CHART), other.release, values=chosen, create_namespace=True, wait="watcher", timeout=60
-    )
+def test_cluster_wide_over_crds_that_were_kept(cluster):
+    other = Site(cluster, namespace="platform")
+    chosen = values(scope={"mode": "Cluster"}, secretAccess={"namespaces": ["speech"]}, crds={"enabled": False})
+    other.install(chosen)
     other.helm().test(other.release, timeout=90)
     other.helm().uninstall(other.release, wait="watcher", timeout=60)
-    chosen = values(crds={"keep": False}, cleanup={"timeoutSeconds": 20})
-    site.helm().install(Chart.load(CHART), site.release, values=chosen, wait="watcher", timeout=60)
-    site.use_the_tracker()
-    site.create("SweepRun", "doomed", "seconds=60")
-    site.await_reason("SweepRun", "doomed", "Running")
+
+
+def test_without_a_trace(site, cluster):
+    """Uninstalled with `crds.keep: false`, the operator ends its sweeps first, then everything goes."""
+    site.install(values(crds={"keep": False}, cleanup={"timeoutSeconds": 20}))
+    key = site.use_the_tracker()
+    site.create("SweepRun", "doomed", "seconds=60", trainer=IMPATIENT)
+    status = site.await_reason("SweepRun", "doomed", "Running")
+    assert key not in str(status)
     site.helm().uninstall(site.release, wait="watcher", timeout=90)
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     eventually(lambda: not cluster.api("GET", definitions)["items"])
-    eventually(lambda: not site.items("/apis/batch/v1", "jobs"))
+    eventually(lambda: not [job for job in site.items("/apis/batch/v1", "jobs") if "finetune.dev/uid" in labels(job)])
     cluster.api("DELETE", f"/api/v1/namespaces/{site.namespace}")
     eventually(lambda: cluster.find(f"/api/v1/namespaces/{site.namespace}") is None, seconds=40)
