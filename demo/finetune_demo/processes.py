@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import time
@@ -17,34 +16,41 @@ from finetune_demo.errors import DemoError
 from finetune_demo.signals import signals_held
 
 _GRACE_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
 
 
 @dataclass
 class Program:
-    """A program that runs; its standard error goes to `log`."""
+    """A program that runs.
+
+    Attributes:
+        output: File that its standard output goes to; a file, because nobody needs to keep reading it.
+        log: File that its standard error goes to.
+    """
 
     name: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    output: Path
     log: Path
 
     def lines(self, timeout: float) -> Iterator[str]:
-        """Lines of standard output until it ends.
+        """Lines of standard output, as they come, until it ends.
 
         Raises:
             DemoError: No end within `timeout` seconds.
         """
-        assert self.process.stdout is not None
         deadline = time.monotonic() + timeout
         pending = ""
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                raise DemoError(f"{self.name} did not finish within {timeout:.0f} s", log=self.log)
-            part = os.read(self.process.stdout.fileno(), 65536).decode()
-            if not part:
-                return
-            *whole, pending = (pending + part).split("\n")
-            yield from whole
+        with self.output.open() as stream:
+            while True:
+                ended = self.process.poll() is not None  # asked before reading, so that its last words are read
+                *whole, pending = (pending + stream.read()).split("\n")
+                yield from whole
+                if ended:
+                    return
+                if time.monotonic() > deadline:
+                    raise DemoError(f"{self.name} did not finish within {timeout:.0f} s", log=self.log)
+                time.sleep(_LOOK_SECONDS)
 
     def first_line(self, timeout: float) -> str:
         """The first line of standard output, which says that the program can be used.
@@ -65,8 +71,6 @@ class Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)  # the group is ours: its id is our child's process id
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 class Programs:
@@ -88,19 +92,19 @@ class Programs:
                 self._running.pop().stop()
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Program:
-        """Run `command` with standard output piped and standard error in `logs/NAME.log`."""
-        log = self._logs / f"{name}.log"
-        with signals_held(), log.open("a") as sink:  # a signal between start and append would lose the process
+        """Run `command` with its output in `logs/NAME.out` and `logs/NAME.log`."""
+        output, log = self._logs / f"{name}.out", self._logs / f"{name}.log"
+        # A signal between start and append would lose the process.
+        with signals_held(), output.open("w") as out, log.open("w") as errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=sink,
+                stdout=out,
+                stderr=errors,
                 env={**os.environ, **(env or {})},
-                text=True,
                 start_new_session=True,
             )
-            program = Program(name, process, log)
+            program = Program(name, process, output, log)
             self._running.append(program)
         return program
 
