@@ -19,11 +19,10 @@ from finetune_sandbox.events import Recorder
 from finetune_sandbox.informers import Informers
 from finetune_sandbox.kubelet.environment import ConfigError, Fetch
 from finetune_sandbox.kubelet.images import Image
-from finetune_sandbox.kubelet.runtime import Runtime
+from finetune_sandbox.kubelet.runtime import USER, Runtime
 from finetune_sandbox.kubelet.volumes import Source
 from finetune_sandbox.objects import Object, is_deleting, key_of, uid_of
 
-USER = 65532  # "nonroot", as images of the distroless kind name it
 HOME = "/home/nonroot"
 GPU = "nvidia.com/gpu"
 

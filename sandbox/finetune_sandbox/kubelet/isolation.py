@@ -14,11 +14,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import stat
 from collections.abc import Callable
 from typing import Any
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x04000000, 0x08000000, 0x20000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 1 << 17, 1 << 26, 1 << 27, 1 << 28, 1 << 29
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine, 220)
+PRIVILEGED = os.geteuid() == 0
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
     1,
     2,
@@ -29,9 +32,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
     16384,
     1 << 18,
 )
-MNT_DETACH = 2
+MS_NOATIME, MS_NODIRATIME, MNT_DETACH = 1024, 2048, 2
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
-SIGKILL = 9
 VIRTUAL = {
     "proc",
     "sysfs",
@@ -65,9 +67,29 @@ def _mount(source: str | None, target: str, kind: str | None = None, flags: int 
     _call(f"mount of {source or kind} on {target}", result)
 
 
-def unshare_pid() -> None:
-    """Gives the next child a PID namespace of its own."""
-    _call("unshare", _libc.unshare(CLONE_NEWPID))
+def take_privileges(uid: int) -> None:
+    """Where this process is not root, makes it the owner, as that user, of a user namespace in which it may mount.
+
+    Raises:
+        OSError: The kernel does not let ordinary users have user namespaces.
+    """
+    if PRIVILEGED:
+        return
+    own_uid, own_gid = os.getuid(), os.getgid()
+    _call("unshare", _libc.unshare(CLONE_NEWUSER))
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {own_uid} 1"), ("gid_map", f"{uid} {own_gid} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def fork(flags: int = 0) -> int:
+    """Forks; with CLONE_NEWPID the child is the first process of a new PID namespace."""
+    if flags == 0:
+        return os.fork()
+    pid = int(_libc.syscall(_SYS_CLONE, flags | signal.SIGCHLD, 0, 0, 0, 0))
+    if pid < 0:
+        _call("clone", pid)
+    return pid
 
 
 def enter(fd: int, kind: int) -> None:
@@ -77,7 +99,7 @@ def enter(fd: int, kind: int) -> None:
 
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent dies."""
-    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+    _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
 
 
 def drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
@@ -85,9 +107,12 @@ def drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
     for capability in range(64):
         if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    if PRIVILEGED:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    elif uid != os.getuid():
+        raise OSError(f"user {uid} is not to be had where the sandbox itself does not run as root; leave runAsUser out")
     _call("prctl", _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     die_with_parent()
     if not alive():
@@ -104,14 +129,11 @@ def build(spec: dict[str, Any]) -> None:
     _call("sethostname", _libc.sethostname(name, len(name)))
     base = spec["root"]
     _mount("tmpfs", base, "tmpfs", MS_NOSUID, "mode=0755")
-    for part in ("upper", "work", "root"):
-        os.mkdir(f"{base}/{part}")
+    os.mkdir(f"{base}/root")
     root = f"{base}/root"
-    _mount("overlay", root, "overlay", MS_NOSUID, f"lowerdir=/,upperdir={base}/upper,workdir={base}/work")
-    for number, path in enumerate(_other_disks(base)):
-        _overlay_disk(base, number, path)
+    parts = _root(base)
     for path in spec["passable"]:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             mode = stat.S_IMODE(os.stat(root + path).st_mode)
             if not mode & stat.S_IXOTH:
                 os.chmod(root + path, mode | stat.S_IXOTH)
@@ -121,8 +143,8 @@ def build(spec: dict[str, Any]) -> None:
     _home(root, spec)
     for source, target, read_only in spec["mounts"]:
         _bind(source, _place(root, target, os.path.isdir(source)), read_only)
-    if spec["read_only"]:
-        _mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
+    for part in parts if spec["read_only"] else ():
+        _mount(None, part, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
     os.chdir(root)
     _call("pivot_root", _libc.pivot_root(b".", b"."))
     _call("umount", _libc.umount2(b".", MNT_DETACH))
@@ -185,24 +207,57 @@ def _place(root: str, target: str, directory: bool) -> str:
 
 
 def _bind(source: str, target: str, read_only: bool) -> None:
-    _mount(source, target, None, MS_BIND)
+    _mount(source, target, None, MS_BIND if PRIVILEGED else MS_BIND | MS_REC)
     if read_only:
-        kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
         _mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
 
-def _overlay_disk(base: str, number: int, path: str) -> None:
-    target = f"{base}/root{path}"
-    if not os.path.exists(target):
-        return
-    if os.path.isdir(path):
-        upper, work = f"{base}/upper{number}", f"{base}/work{number}"
-        os.mkdir(upper)
-        os.mkdir(work)
-        with contextlib.suppress(OSError):
-            _mount("overlay", target, "overlay", MS_NOSUID, f"lowerdir={path},upperdir={upper},workdir={work}")
-            return
-    _bind(path, target, read_only=True)
+def _root(base: str) -> list[str]:
+    """Overlays this machine's root; returns the mounts that make it up.
+
+    In a user namespace the kernel refuses to overlay a directory that has mounts below it, so there the root is put
+    together from its directories: overlaid where possible, else bound read-only.
+    """
+    root = f"{base}/root"
+    try:
+        _overlay("/", root, f"{base}/0")
+    except OSError:
+        _mount(root, root, None, MS_BIND)
+        return [root, *(found for entry in os.scandir("/") for found in _part(entry, base))]
+    disks = [(path, root + path) for path in _other_disks(base) if os.path.exists(root + path)]
+    return [root, *(_overlay_or_bind(path, target, f"{base}/{n}") for n, (path, target) in enumerate(disks, start=1))]
+
+
+def _part(entry: os.DirEntry[str], base: str) -> list[str]:
+    target = f"{base}/root/{entry.name}"
+    if entry.is_symlink():
+        os.symlink(os.readlink(entry.path), target)
+        return []
+    if not entry.is_dir():
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        return []
+    os.mkdir(target)
+    if entry.name in ("proc", "sys", "dev"):
+        return []
+    return [_overlay_or_bind(entry.path, target, f"{base}/part-{entry.name}")]
+
+
+def _overlay_or_bind(path: str, target: str, scratch: str) -> str:
+    try:
+        _overlay(path, target, scratch)
+    except OSError:
+        _bind(path, target, read_only=True)
+        if path == "/tmp":  # noqa: S108 - the container's own
+            _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    return target
+
+
+def _overlay(path: str, target: str, scratch: str) -> None:
+    for part in ("upper", "work"):
+        os.makedirs(f"{scratch}/{part}")
+    data = f"lowerdir={path},upperdir={scratch}/upper,workdir={scratch}/work"
+    _mount("overlay", target, "overlay", MS_NOSUID, data if PRIVILEGED else f"{data},userxattr")
 
 
 def _other_disks(base: str) -> list[str]:

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _SHIM = Path(__file__).with_name("shim.py")
 _PACKET = 1 << 20
+USER = 65532  # "nonroot", as images of the distroless kind name it
 KILLED = 128 + signal.SIGKILL
 FAREWELL = 1.0  # seconds that containers have when the sandbox ends
 
@@ -74,10 +75,9 @@ class Runtime:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PACKET)
         ours.setblocking(False)
         self._control = ours
+        command = [sys.executable, "-I", "-S", str(_SHIM), str(theirs.fileno()), str(USER)]
         with theirs:
-            self._shim = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(_SHIM), str(theirs.fileno()), pass_fds=[theirs.fileno()], env={}
-            )
+            self._shim = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()], env={})
         asyncio.get_running_loop().add_reader(ours.fileno(), self._receive)
 
     async def start(self, specification: dict[str, Any]) -> Process:

@@ -1,4 +1,4 @@
-"""The process that starts and reaps containers: `python -I -S shim.py FD`, fed by the kubelet over a socket.
+"""The process that starts and reaps containers: `python -I -S shim.py FD UID`, fed by the kubelet over a socket.
 
 It stands between kubelet and containers for two reasons. Forking from a small process with nothing loaded costs a
 millisecond where forking the sandbox would copy its page tables; and it is what makes a crash safe: the kernel kills
@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -35,7 +36,6 @@ class Shim:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
-        self.home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self.processes: dict[int, str] = {}  # pid -> id
         self.pids: dict[str, int] = {}
         self.wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -82,11 +82,7 @@ class Shim:
 
     def start(self, spec: dict[str, Any]) -> int:
         """Forks the first process of new namespaces; returns its pid once it runs its command."""
-        isolation.unshare_pid()
-        try:
-            return self.fork(lambda: self.become(spec))
-        finally:
-            isolation.enter(self.home, isolation.CLONE_NEWPID)
+        return self.fork(lambda _: self.become(spec), isolation.CLONE_NEWPID)
 
     @staticmethod
     def become(spec: dict[str, Any]) -> NoReturn:
@@ -105,19 +101,22 @@ class Shim:
             kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("pid", "mnt", "ipc", "uts")
         }
 
-        def join() -> NoReturn:
-            for kind in ("ipc", "uts", "mnt"):
+        def join(report: int) -> NoReturn:
+            for kind in ("ipc", "uts", "mnt", "pid"):
                 isolation.enter(spaces[kind], 0)
+            inner = os.fork()  # only a child is inside the PID namespace; this process waits for it, and dies with it
+            if inner:
+                os.close(report)
+                os._exit(_code(os.waitpid(inner, 0)[1]))
+            isolation.die_with_parent()
             self.redirect(spec["log"])
             isolation.drop_privileges(spec["uid"], spec["gid"], spec["groups"])
             os.chdir(spec["cwd"])
             os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - no shell is wanted
 
-        isolation.enter(spaces["pid"], isolation.CLONE_NEWPID)
         try:
             return self.fork(join)
         finally:
-            isolation.enter(self.home, isolation.CLONE_NEWPID)
             for fd in spaces.values():
                 os.close(fd)
 
@@ -130,14 +129,14 @@ class Shim:
         os.dup2(out, 1)
         os.dup2(out, 2)
 
-    def fork(self, then: Any) -> int:
+    def fork(self, then: Callable[[int], NoReturn], flags: int = 0) -> int:
         """Forks; the child runs `then`, which execs. What it raises before that is raised here.
 
         The pipe closes when the exec succeeds. The other end tells the child of a shim that died while the child was
         between giving up its privileges, which resets the parent death signal, and setting that signal again.
         """
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
+        pid = isolation.fork(flags)
         if pid == 0:
             try:
                 os.close(reader)
@@ -146,7 +145,7 @@ class Shim:
                 isolation.die_with_parent()
                 os.setsid()
                 isolation.alive = lambda: not select_error(writer)
-                then()
+                then(writer)
             except BaseException as error:  # whatever it was, the parent must hear of it
                 text = (
                     f"{error.strerror}: {error.filename}"
@@ -177,8 +176,13 @@ class Shim:
                 return
             if name := self.processes.pop(pid, None):
                 self.pids.pop(name, None)
-                code = os.waitstatus_to_exitcode(status)
-                self.send(id=name, exit=code if code >= 0 else 128 - code)
+                self.send(id=name, exit=_code(status))
+
+
+def _code(status: int) -> int:
+    """An exit code as containers have it: 128 + N after signal N."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def select_error(fd: int) -> bool:
@@ -189,7 +193,8 @@ def select_error(fd: int) -> bool:
 
 
 def main() -> None:
-    """Serves the socket whose number is the argument; at its end all containers die with this process."""
+    """Serves the socket whose number is the first argument; at its end all containers die with this process."""
+    isolation.take_privileges(int(sys.argv[2]))
     isolation.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setsid()

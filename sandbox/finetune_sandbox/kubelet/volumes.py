@@ -80,7 +80,7 @@ class Volumes:
         if not path.exists():
             path.mkdir(parents=True)
             path.chmod(0o777)
-            if self._group is not None:
+            if self._group is not None and os.geteuid() == 0:
                 os.chown(path, -1, self._group)
                 path.chmod(0o2777)
         return path
@@ -195,7 +195,7 @@ def _write(root: Path, files: Mapping[str, tuple[bytes, int | None]], mode: int,
             raise MountError(f"path {name!r} leaves the volume")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        if group is not None:
+        if group is not None and os.geteuid() == 0:
             os.chown(path, -1, group)
         path.chmod((mode if own_mode is None else own_mode) | (0o040 if group is not None else 0))
     return root

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
 from finetune_sandbox.testing import SHELL, eventually, start
 
-JOBS = 40
+JOBS = 25
 PATH = "/apis/batch/v1/namespaces/default/jobs"
 
 
@@ -27,6 +28,7 @@ def run_jobs(cluster, batch):
     eventually(lambda: not cluster.api("GET", "/api/v1/namespaces/default/pods")["items"], 60)
 
 
+@pytest.mark.slow
 def test_jobs_leave_nothing_behind(tmp_path):
     with start(tmp_path) as cluster:
         pid = cluster.process.pid
