@@ -168,14 +168,21 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def quiet() -> None:
+    """Ignore two warnings that mean nothing here and would fill the server's log."""
+    # sweeps 0.3.0 uses a pydantic 1 name in its model; the model works all the same.
+    warnings.filterwarnings("ignore", message="Valid config keys have changed in V2", category=UserWarning)
+    # scikit-learn on a kernel whose length scale ends at its bound, as it does with few runs.
+    warnings.filterwarnings("ignore", message="The optimal value found for dimension", category=UserWarning)
+
+
 def main() -> None:
     """Run the child on stdin and stdout."""
     with contextlib.suppress(OSError):
         os.nice(5)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    # sweeps 0.3.0 uses a pydantic 1 name in its model; the model works all the same.
-    warnings.filterwarnings("ignore", message="Valid config keys have changed in V2")
+    quiet()
     sink, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not end up among the answers
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         serve(sys.stdin, sink)

@@ -160,7 +160,7 @@ def _chunk(table: str, offset: object, lines: list[str]) -> Chunk:
         steps.append(step if isinstance(step, int) and 0 <= step < 2**62 else None)
         keys.append({k: _TYPES.get(type(v), "other") for k, v in value.items()} if table == "history" else {})
         # NaN and Infinity are no JSON: SQLite's functions and Go's parser would refuse the line.
-        kept.append(dump(value) if not value or "NaN" in line or "Infinity" in line else line)
+        kept.append(dump(value) if "_raw" in value or "NaN" in line or "Infinity" in line else line)
     return Chunk(table, start, kept, steps, keys)
 
 

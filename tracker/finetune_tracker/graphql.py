@@ -121,7 +121,7 @@ class Operation:
         if isinstance(value, Node):
             raise BadRequest(f"field {nodes[0].name.value!r} needs a selection of subfields")
         if isinstance(value, list | tuple):
-            if nodes[0].selection_set is None:
+            if nodes[0].selection_set is None and not (value and isinstance(value[0], Node)):
                 return list(value)
             return [self._complete(v, nodes, depth + 1) for v in value]
         return value
