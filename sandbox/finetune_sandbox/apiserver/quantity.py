@@ -28,6 +28,7 @@ def parse(value: str | int | float) -> Decimal:
     return number * (_BINARY.get(found[2]) or _DECIMAL[found[2]])
 
 
+@cache
 def render(amount: Decimal, like: str = "") -> str:
     """An amount as a quantity, with a suffix of the kind that an example has."""
     if amount == 0:
@@ -36,8 +37,8 @@ def render(amount: Decimal, like: str = "") -> str:
     if binary and amount == amount.to_integral_value():
         for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
             if amount % _BINARY[suffix] == 0:
-                return f"{amount / _BINARY[suffix]:f}".rstrip(".") + suffix
-        return f"{amount:f}"
+                return f"{(amount / _BINARY[suffix]).to_integral_value():f}" + suffix
+        return f"{amount.to_integral_value():f}"
     for suffix in ("E", "P", "T", "G", "M", "k", "", "m", "u", "n"):
         scaled = amount / _DECIMAL[suffix]
         if scaled == scaled.to_integral_value():

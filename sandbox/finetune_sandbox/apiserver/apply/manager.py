@@ -33,6 +33,20 @@ _STRIPPED = frozenset(
     [("f:apiVersion",), ("f:kind",), ("f:metadata",), *(("f:metadata", "f:" + name) for name in _META)]
 )
 
+_POD = (
+    "containers",
+    "template",
+    "template.metadata",
+    "template.spec",
+    "template.spec.containers",
+    "strategy",
+    "updateStrategy",
+)
+_ALWAYS = frozenset(
+    tuple("f:" + name for name in place.split(".")) for place in ("spec", "status", *("spec." + name for name in _POD))
+)
+"""Structs and lists of built-in kinds that are there even when nothing is in them, so that nobody owns them."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -120,10 +134,17 @@ def _counts(path: Path, resource: Resource, sub: str) -> bool:
     return not (resource.has_status and path[0] == "f:status")
 
 
-def changes(old: Fields, new: Fields) -> tuple[set[Path], set[Path]]:
-    """The paths that were set (added or modified) and those that were removed."""
-    touched = {path for path, value in new.items() if path not in old or (value is not INNER and old[path] != value)}
-    return touched, {path for path in old if path not in new}
+def changes(resource: Resource, old: Fields, new: Fields) -> tuple[set[Path], set[Path]]:
+    """The paths that were set (added or modified) and those that were removed, with the maps and lists around them."""
+    before, after = _places(resource, old), _places(resource, new)
+    modified = {path for path, value in new.items() if path in old and value is not INNER and old[path] != value}
+    return (after - before) | modified, before - after
+
+
+def _places(resource: Resource, found: Fields) -> set[Path]:
+    """Every path that is there: leaves, and what holds them unless it is always there."""
+    places = {path[:length] for path in found for length in range(1, len(path) + 1)}
+    return places - _STRIPPED - (_ALWAYS if resource.custom is None else frozenset())
 
 
 class FieldManager:
@@ -131,7 +152,7 @@ class FieldManager:
 
     def created(self, resource: Resource, obj: Obj, options: Options) -> Obj:
         """A new object, all of whose fields belong to the one who made it."""
-        paths = frozenset(owned(obj, resource, ""))
+        paths = frozenset(_places(resource, owned(obj, resource, "")))
         entry = Entry(options.manager, "Update", resource.api_version, "", clock.now(), paths)
         return with_entries(obj, [entry])
 
@@ -141,7 +162,7 @@ class FieldManager:
         entries = [] if sent == [{}] else entries_of(new) or entries_of(old)
         if _bare(new) == _bare(old):
             return with_entries(new, entries) if sent != old["metadata"].get("managedFields") else new
-        touched, removed = changes(owned(old, resource, sub), owned(new, resource, sub))
+        touched, removed = changes(resource, owned(old, resource, sub), owned(new, resource, sub))
         own = Entry(options.manager, "Update", resource.api_version, sub, None, frozenset())
         out, mine = [], own
         for entry in entries:
@@ -177,7 +198,7 @@ def applied(
         ApiError: 409 when the change touches fields of others and is not forced.
     """
     before: Fields = owned(live, resource, sub) if live is not None else {}
-    touched, removed = changes(before, owned(merged, resource, sub))
+    touched, removed = changes(resource, before, owned(merged, resource, sub))
     mine = Entry(options.manager, "Apply", resource.api_version, sub, None, frozenset())
     out, conflicts = [], []
     for entry in entries_of(live) if live is not None else ():

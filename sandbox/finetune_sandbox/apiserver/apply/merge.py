@@ -52,15 +52,15 @@ def _merge_lists(live: list[Any], config: list[Any], node: Node) -> list[Any]:
     return out
 
 
-def remove(value: Any, node: Node, gone: set[Path]) -> Any:
-    """A copy of a value without the given paths; containers that became empty go too."""
-    return _remove(value, node, (), gone, {path[:length] for path in gone for length in range(len(path))})
+def remove(value: Any, node: Node, gone: set[Path], held: set[Path]) -> Any:
+    """A copy of a value without the given paths; what became empty by that goes too unless it is held."""
+    return _remove(value, node, (), gone, {path[:length] for path in gone for length in range(len(path))}, held)
 
 
 _NOTHING = object()
 
 
-def _remove(value: Any, node: Node, at: Path, gone: set[Path], above: set[Path]) -> Any:
+def _remove(value: Any, node: Node, at: Path, gone: set[Path], above: set[Path], held: set[Path]) -> Any:
     if at not in above:
         return value
     if isinstance(value, dict) and not node.atomic:
@@ -69,18 +69,18 @@ def _remove(value: Any, node: Node, at: Path, gone: set[Path], above: set[Path])
             here = (*at, "f:" + key)
             if here in gone:
                 continue
-            kept = _remove(item, node.child(key) or ANY, here, gone, above)
+            kept = _remove(item, node.child(key) or ANY, here, gone, above, held)
             if kept is not _NOTHING:
                 out[key] = kept
-        return out if out or not value or not at else _NOTHING
+        return out if out or not value or not at or at in held else _NOTHING
     if isinstance(value, list) and node.list_type != "atomic":
         items = []
         for index, item in enumerate(value):
             here = (*at, element(item, node, at, index))
             if here in gone:
                 continue
-            kept = _remove(item, node.items or ANY, here, gone, above)
+            kept = _remove(item, node.items or ANY, here, gone, above, held)
             if kept is not _NOTHING:
                 items.append(kept)
-        return items if items or not value else _NOTHING
+        return items if items or not value or at in held else _NOTHING
     return value

@@ -98,5 +98,5 @@ def _merged(resource: Resource, live: Obj, config: Obj, fields: Fields, options:
     held = {path[:length] for path in kept for length in range(1, len(path) + 1)}
     gone = {path for path in last if path not in held}
     if gone:
-        merged = remove(merged, node, gone)
+        merged = remove(merged, node, gone, kept)
     return merged

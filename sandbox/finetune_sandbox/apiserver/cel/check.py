@@ -195,8 +195,10 @@ def _fits(wanted: Type, found: Type, bound: dict[str, Type]) -> bool:
         return True
     if wanted.name == "null_type" or found.name == "null_type":
         return wanted.name in _NULLABLE and found.name in _NULLABLE
+    if wanted.name == found.name == "type":
+        return True
     if wanted.name != found.name or len(wanted.params) != len(found.params):
-        return wanted.name == found.name == "type"
+        return False
     if wanted.name == "object":
         return (
             wanted.node is found.node or wanted.node is None or found.node is None or wanted.node.raw == found.node.raw

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from finetune_sandbox.apiserver import quantity
+
 from .definitions import OBJECT_META, definition
 from .node import Node
 
@@ -90,20 +92,28 @@ def conform(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
         if node.items is None:
             return value
         return [conform(item, node.items, f"{path}[{index}]", unknown) for index, item in enumerate(value)]
-    if value is None or not node.type:
-        if (
-            node.int_or_string
-            and (isinstance(value, bool) or not isinstance(value, (int, str, float)))
-            and value is not None
-        ):
-            raise _mismatch(value, node, path)
+    if value is None or (not node.type and not node.int_or_string):
         return value
+    if node.int_or_string:
+        if isinstance(value, bool) or not isinstance(value, (int, str, float)):
+            raise _mismatch(value, node, path)
+        return _canonical(value) if node.raw["format"] == "Quantity" else value
     wanted = _GO[node.type]
     if not isinstance(value, wanted) or (isinstance(value, bool) and node.type != "boolean"):
         if node.type == "integer" and isinstance(value, float) and value.is_integer():
             return int(value)
         raise _mismatch(value, node, path)
     return value
+
+
+def _canonical(value: str | float) -> str:
+    """A quantity as Kubernetes writes it: a text with the largest suffix that fits."""
+    text = str(value)
+    try:
+        amount = quantity.parse(text)
+    except ValueError as error:
+        raise TypeMismatchError(str(error)) from error
+    return text if "e" in text.lower().rstrip("ei") else quantity.render(amount, text)
 
 
 def _mismatch(value: Any, node: Node, path: str) -> TypeMismatchError:
