@@ -23,6 +23,7 @@ def address(seeded, *parts):
 def test_projects_lead_to_runs_and_sweeps(visit, seeded):
     page = visit.page
     page.click(f"td a:has-text('{PROJECT}') >> nth=-1")
+    expect(page.locator("h1")).to_have_text(PROJECT)
     expect(page.locator("tbody tr")).to_have_count(len(seeded.trials))
     page.keyboard.press("/")
     page.keyboard.type("trial-1")

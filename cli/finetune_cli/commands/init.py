@@ -43,12 +43,12 @@ _KINDS = {"sweep": "SweepRun", "job": "FinetuneJob"}
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing; take the defaults for what is not given.")
 @click.option("-O", "--out", type=click.Path(dir_okay=False), help="File to write (default: standard output).")
 def command(kind: str | None, yes: bool, out: str | None, **given: Any) -> None:
-    r"""Write a ready YAML after a few questions, or from flags alone.
+    """Write a ready YAML after a few questions, or from flags alone.
 
     \b
     finetune init sweep --name errors --dataset s3://corrections/manifest.jsonl -y -O sweep.yaml
     finetune submit -f sweep.yaml --watch
-    """
+    """  # noqa: D301  # \b keeps click from rewrapping
     asking = not yes and sys.stdin.isatty()
     if kind is None:
         if not asking:
