@@ -101,34 +101,42 @@ class Access:
         Raises:
             ValueError: The file names no cluster.
         """
-        config = yaml.safe_load(path.read_text())
+        return cls.from_config(yaml.safe_load(path.read_text()), path.parent)
+
+    @classmethod
+    def from_config(cls, config: Object, folder: Path) -> Access:
+        """The same of a kubeconfig's content; files that it names are relative to the folder.
+
+        Raises:
+            ValueError: The content names no cluster.
+        """
         named = {
             kind: {e["name"]: e[kind[:-1]] for e in config.get(kind) or ()}
             for kind in ("clusters", "users", "contexts")
         }
         if not named["clusters"]:
-            raise ValueError(f"{path}: clusters is empty; name at least one cluster")
+            raise ValueError("clusters is empty; the kubeconfig must name at least one cluster")
         context = named["contexts"].get(config.get("current-context") or "", {})
         cluster = named["clusters"].get(context.get("cluster")) or next(iter(named["clusters"].values()))
         user: Object = named["users"].get(context.get("user")) or next(iter(named["users"].values()), {})
-        ca = _inline(cluster, "certificate-authority", path)
+        ca = _inline(cluster, "certificate-authority", folder)
         tls = None
         if cluster["server"].startswith("https"):
             tls = ssl.create_default_context(cadata=ca.decode() if ca else None)
             if cluster.get("insecure-skip-tls-verify"):
                 tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-            _load_client_certificate(tls, user, path)
+            _load_client_certificate(tls, user, folder)
         return cls(cluster["server"].rstrip("/"), user.get("token"), tls, ca)
 
 
-def _inline(entry: Mapping[str, Any], name: str, kubeconfig: Path) -> bytes | None:
+def _inline(entry: Mapping[str, Any], name: str, folder: Path) -> bytes | None:
     if data := entry.get(f"{name}-data"):
         return base64.b64decode(data)
-    return (kubeconfig.parent / entry[name]).read_bytes() if entry.get(name) else None
+    return (folder / entry[name]).read_bytes() if entry.get(name) else None
 
 
-def _load_client_certificate(tls: ssl.SSLContext, user: Mapping[str, Any], kubeconfig: Path) -> None:
-    certificate, key = _inline(user, "client-certificate", kubeconfig), _inline(user, "client-key", kubeconfig)
+def _load_client_certificate(tls: ssl.SSLContext, user: Mapping[str, Any], folder: Path) -> None:
+    certificate, key = _inline(user, "client-certificate", folder), _inline(user, "client-key", folder)
     if not (certificate and key):
         return
     with tempfile.NamedTemporaryFile() as file:  # the ssl module takes certificates from files alone

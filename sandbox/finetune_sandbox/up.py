@@ -17,6 +17,7 @@ from finetune_sandbox.client import CONFIG_MAPS, SERVICE_ACCOUNTS, Access, ApiCl
 from finetune_sandbox.clock import Clock
 from finetune_sandbox.controllers.base import Context
 from finetune_sandbox.controllers.manager import run_controllers
+from finetune_sandbox.envtest import envtest
 from finetune_sandbox.informers import Informers
 from finetune_sandbox.kubelet.images import load_images
 from finetune_sandbox.kubelet.kubelet import Kubelet
@@ -89,6 +90,10 @@ async def _usable(informers: Informers) -> None:
 @contextlib.asynccontextmanager
 async def control_plane(options: Options) -> AsyncIterator[dict[str, Any]]:
     """The API server that was asked for; yields its administrator's kubeconfig."""
+    if options.control_plane == "envtest":
+        async with envtest(options.data, options.port) as config:
+            yield config
+        return
     server = ApiServer(options.data, port=options.port)
     await server.start()
     try:

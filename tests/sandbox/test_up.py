@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -62,5 +63,53 @@ def test_a_malformed_images_file_names_entry_and_field(tmp_path):
     with (
         pytest.raises(AssertionError, match=r"broken:1\.command: must be a list of strings"),
         start(tmp_path, images={"broken:1": {"command": "sh"}}),
+    ):
+        pass
+
+
+ETCD = """#!/bin/sh
+exec sleep 1000
+"""
+KUBE_APISERVER = """#!{python}
+import asyncio, pathlib, secrets, sys
+flags = dict(flag[2:].partition("=")[::2] for flag in sys.argv[1:])
+token = pathlib.Path(flags["token-auth-file"]).read_text().split(",")[0]
+secrets.token_urlsafe = lambda length: token
+from finetune_sandbox.apiserver import ApiServer
+
+async def serve():
+    server = ApiServer(pathlib.Path(flags["cert-dir"]), port=int(flags["secure-port"]))
+    server.pki.cert_file = pathlib.Path(flags["tls-cert-file"])
+    server.pki.key_file = pathlib.Path(flags["tls-private-key-file"])
+    await server.start()
+    await asyncio.Event().wait()
+
+asyncio.run(serve())
+"""
+
+
+def test_the_controllers_serve_a_control_plane_in_processes_of_its_own(tmp_path):
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    for name, text in (("etcd", ETCD), ("kube-apiserver", KUBE_APISERVER.replace("{python}", sys.executable))):
+        (assets / name).write_text(text)
+        (assets / name).chmod(0o755)
+    environment = {"KUBEBUILDER_ASSETS": str(assets)}
+    with start(tmp_path / "run", "--control-plane", "envtest", environment=environment) as cluster:
+        container = {"name": "main", "image": SHELL, "args": ["-c", "true"]}
+        pod = {"metadata": {"name": "one"}, "spec": {"restartPolicy": "Never", "containers": [container]}}
+        cluster.api("POST", "/api/v1/namespaces/default/pods", pod)
+        eventually(lambda: cluster.find("/api/v1/namespaces/default/pods/one")["status"].get("phase") == "Succeeded")
+        processes = sleepers(str(assets))
+        cluster.process.kill()
+        cluster.process.wait()
+        eventually(lambda: not [pid for pid in processes if Path(f"/proc/{pid}").exists()])
+
+
+def test_missing_control_plane_programs_are_named(tmp_path):
+    environment = {"KUBEBUILDER_ASSETS": str(tmp_path)}
+    with (
+        pytest.raises(AssertionError, match="has no program etcd"),
+        start(tmp_path / "run", "--control-plane", "envtest", environment=environment),
     ):
         pass

@@ -28,6 +28,7 @@ from finetune_sandbox.objects import Key, Object, is_deleting, key_of, text_time
 
 log = logging.getLogger(__name__)
 
+NOT_READY = "node.kubernetes.io/not-ready"
 SIGNAL = "sandbox.finetune.dev/signal"  # an annotation whose new value, "NAME COUNTER", sends that signal to the pod
 
 
@@ -98,7 +99,11 @@ class Kubelet:
         node = node_object(name, self._gpus, self._now())
         with contextlib.suppress(ApiError):
             await self._client.create(NODES, {"metadata": node["metadata"], "spec": {}})
-        await self._client.patch(NODES, "", name, {"status": node["status"]}, "status", STRATEGIC)
+        present = await self._client.patch(NODES, "", name, {"status": node["status"]}, "status", STRATEGIC)
+        taints = present["spec"].get("taints") or []
+        kept = [taint for taint in taints if taint["key"] != NOT_READY]  # which kube-apiserver puts on every new node
+        if kept != taints:
+            await self._client.patch(NODES, "", name, {"spec": {"taints": kept}})
 
     def _pod_changed(self, pod: Object, old: Object | None) -> None:
         if pod["spec"].get("nodeName") not in self._nodes:
