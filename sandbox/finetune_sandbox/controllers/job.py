@@ -9,7 +9,8 @@ from typing import Any
 
 from finetune_sandbox.client import JOBS, PODS, ApiError
 from finetune_sandbox.controllers.base import Context, Controller
-from finetune_sandbox.controllers.job_plan import Backoff, NewPod, Plan, is_finished, plan
+from finetune_sandbox.controllers.job_backoff import NO_FAILURES, Backoff
+from finetune_sandbox.controllers.job_plan import NewPod, Plan, is_finished, plan
 from finetune_sandbox.controllers.job_rules import FAILURE_COUNT, FINALIZER, INDEX, is_tracked, limits_per_index
 from finetune_sandbox.objects import (
     Key,
@@ -69,7 +70,7 @@ class JobController(Controller):
             await _all([self._untrack(pod) for pod in self.pods.owned_by(uid) if is_tracked(pod)])
         if job is None or job["spec"].get("managedBy", OUR_NAME) != OUR_NAME:
             return
-        decided = plan(job, self.pods.owned_by(uid_of(job)), self.now(), self._backoff.get(uid_of(job), Backoff()))
+        decided = plan(job, self.pods.owned_by(uid_of(job)), self.now(), self._backoff.get(uid_of(job), NO_FAILURES))
         failure = await self._create(job, decided)
         await _all([self._delete(job, pod, decided.untrack) for pod in decided.delete])
         for event in decided.events:

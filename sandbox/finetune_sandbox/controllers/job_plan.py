@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from finetune_sandbox.controllers import job_rules as rules
+from finetune_sandbox.controllers.job_backoff import NO_FAILURES, Backoff, backoff_delay, next_backoff
+from finetune_sandbox.controllers.pods import least_useful
 from finetune_sandbox.objects import (
     Object,
     condition,
@@ -24,7 +26,6 @@ from finetune_sandbox.objects import (
     without_nulls,
 )
 
-BACKOFF_BASE, BACKOFF_MAX = 10.0, 600.0
 PODS_PER_PASS = 500
 
 
@@ -41,25 +42,6 @@ class NewPod(NamedTuple):
 
     completion_index: int | None
     annotations: dict[str, str]
-
-
-class Backoff(NamedTuple):
-    """Failures since the last success, and when the last one was."""
-
-    failures: int = 0
-    last: float = 0.0
-
-    def remaining(self, now: float) -> float:
-        """Seconds until the next pod may be made: 10, 20, 40 ... after the last failure."""
-        return self.last + backoff_delay(self.failures) - now if self.failures else 0.0
-
-
-NO_FAILURES = Backoff()
-
-
-def backoff_delay(failures: int) -> float:
-    """Delay after so many failures in a row."""
-    return float(min(BACKOFF_BASE * 2 ** min(failures - 1, 30), BACKOFF_MAX))
 
 
 @dataclass
@@ -135,7 +117,7 @@ class _Pass:
         counted = [pod for pod in new_failed if rules.judge(job, pod).counts]
         self.succeeded = self.status.get("succeeded", 0) + len(new_succeeded) + len(self.uncounted_succeeded)
         self.failed = self.status.get("failed", 0) + len(counted) + len(self.uncounted_failed)
-        self.backoff = _next_backoff(backoff, new_succeeded, new_failed)
+        self.backoff = next_backoff(backoff, new_succeeded, new_failed)
 
     def run(self) -> Plan:
         if not self.status.get("startTime") and not self._suspended():
@@ -219,9 +201,7 @@ class _Pass:
         self.succeeded_indexes = known | {index for index in done if index is not None}
         self.succeeded = len(self.succeeded_indexes)
         if rules.limits_per_index(self.job):
-            doubtful = (
-                () if verdict else self.pods
-            )  # once the Job is to end, its remaining pods are deleted, not failing
+            doubtful = () if verdict else self.pods  # what a Job that ends deletes has not failed
             lost = {rules.valid_index(self.job, pod) for pod in doubtful if rules.index_failed(self.job, pod)}
             self.failed_indexes = rules.parse_indexes(self.status.get("failedIndexes")) | {
                 i for i in lost if i is not None
@@ -296,7 +276,7 @@ class _Pass:
     def _surplus(self, count: int) -> list[Object]:
         """Active pods to remove: doubles of an index and such beyond the Job's range, then the least useful ones."""
         surplus, left, seen = [], [], set()
-        for pod in sorted(self.active, key=_usefulness, reverse=True):
+        for pod in sorted(self.active, key=least_useful, reverse=True):
             index = rules.index_of(pod)
             if rules.is_indexed(self.job) and (index in seen or rules.valid_index(self.job, pod) is None):
                 surplus.append(pod)
@@ -416,20 +396,3 @@ class _Pass:
 
 def _attempts(pod: Object) -> int:
     return rules.failure_count(pod) + rules.failure_count(pod, rules.IGNORED_COUNT)
-
-
-def _usefulness(pod: Object) -> tuple[bool, bool, bool, float]:
-    """Pods that run longest are kept longest."""
-    running = rules.phase(pod) == "Running"
-    age = -seconds_of(pod["metadata"]["creationTimestamp"])
-    return bool(pod["spec"].get("nodeName")), running, is_true(pod, "Ready"), age
-
-
-def _next_backoff(record: Backoff, succeeded: list[Object], failed: list[Object]) -> Backoff:
-    """A success ends the series of failures; only failures after it count."""
-    last_success = max(map(rules.finished_at, succeeded), default=0.0)
-    failures, last = (0, 0.0) if succeeded else record
-    for when in sorted(map(rules.finished_at, failed)):
-        if when > last_success:
-            failures, last = failures + 1, max(last, when)
-    return Backoff(failures, last)

@@ -4,7 +4,8 @@ import copy
 import itertools
 
 import pytest
-from finetune_sandbox.controllers.job_plan import NO_FAILURES, Backoff, is_finished, plan
+from finetune_sandbox.controllers.job_backoff import NO_FAILURES, Backoff
+from finetune_sandbox.controllers.job_plan import is_finished, plan
 from finetune_sandbox.controllers.job_rules import FAILURE_COUNT, FINALIZER, INDEX, format_indexes, judge, parse_indexes
 from finetune_sandbox.objects import condition, text_time
 from hypothesis import given, settings
