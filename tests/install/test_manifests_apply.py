@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,18 +31,20 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes, with a torchrun that starts the scripted trainer as the real one starts the real trainer."""
-    programs = tmp_path_factory.mktemp("programs")
-    programs.chmod(0o755)
-    torchrun = programs / "torchrun"
-    python = IMAGES["finetune-trainer:0.1.0"]["command"][0]
-    torchrun.write_text(f"#!/bin/sh\nexec {python} {TRAINER} train\n")
-    torchrun.chmod(0o755)
-    images = {
-        name: {**image, "env": {"PATH": f"{programs}:{Path(python).parent}:/usr/bin:/bin"}}
-        for name, image in IMAGES.items()
-    }
+def programs() -> Iterator[Path]:
+    """A torchrun that starts the scripted trainer, as the real one starts the real trainer; every user may run it."""
+    with tempfile.TemporaryDirectory() as folder:
+        torchrun = Path(folder) / "torchrun"
+        torchrun.write_text(f"#!/bin/sh\nexec {sys.executable} {TRAINER} train\n")
+        torchrun.chmod(0o755)
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Cluster]:
+    path = f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    images = {name: {**image, "env": {"PATH": path}} for name, image in IMAGES.items()}
     with start(tmp_path_factory.mktemp("manifests"), "--nodes=2", "--gpus=16", images=images) as cluster:
         cluster.kubectl("label", "nodes", "--all", "node.example.com/capacity=spot")
         yield cluster
@@ -51,6 +55,10 @@ def on_free_ports(documents: list[Json]) -> str:
     ports = {port: str(free_port()) for port in ("8080", "8081", "9090")}
     text = "---\n".join(yaml.safe_dump(document) for document in documents)
     return re.sub(r"\b(8080|8081|9090)\b", lambda found: ports[found[1]], text)
+
+
+def apply(cluster: Cluster, documents: list[Json]) -> None:
+    cluster.kubectl("-n", NAMESPACE, "apply", "-f", "-", stdin="---\n".join(map(yaml.safe_dump, documents)))
 
 
 def secret(cluster: Cluster, name: str, key: str) -> None:
@@ -75,7 +83,7 @@ def overlay(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     yield request.param
     for plural in ("sweepruns", "finetunejobs"):
         cluster.kubectl("-n", NAMESPACE, "delete", plural, "--all", timeout=90)
-    cluster.kubectl("delete", "-f", "-", stdin=text, timeout=120)
+    cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=text, timeout=120)
     eventually(lambda: cluster.find(f"/api/v1/namespaces/{NAMESPACE}") is None, seconds=60)
 
 
@@ -122,13 +130,8 @@ def surroundings(cluster: Cluster, tracker: TrackerProcess) -> None:
     claim: Json = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
     room = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
     claims = [{**claim, "metadata": {"name": name}, "spec": room} for name in ("models", "error-cases", "checkpoints")]
-    priority = {
-        "apiVersion": "scheduling.k8s.io/v1",
-        "kind": "PriorityClass",
-        "metadata": {"name": "batch"},
-        "value": 1,
-    }
-    cluster.apply(*claims, priority, namespace=NAMESPACE)
+    apply(cluster, claims)
+    cluster.kubectl("create", "priorityclass", "batch", "--value=1")
 
 
 def test_every_example_reaches_its_end(overlay, cluster, tracker):
@@ -137,7 +140,7 @@ def test_every_example_reaches_its_end(overlay, cluster, tracker):
     site = Site(cluster, namespace=NAMESPACE)
     surroundings(cluster, tracker)
     documents = [small(document, tracker) for path in EXAMPLES for document in load_all(path.read_text())]
-    cluster.apply(*documents, namespace=NAMESPACE)
+    apply(cluster, documents)
     for document in of_kind(documents, "SweepRun", "FinetuneJob"):
         kind, name = document["kind"], document["metadata"]["name"]
         status = site.await_condition(kind, name, "Complete", seconds=90)
