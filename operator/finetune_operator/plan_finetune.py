@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from finetune_trainer.contract import FailureClass, TrialResult
 
-from finetune_operator import blockers, hyperparameters, jobs, lifecycle, names, podtemplate, promotion, trial, usage
+from finetune_operator import blockers, hyperparameters, jobs, lifecycle, names, podtemplate, promotion, trial
 from finetune_operator import conditions as c
-from finetune_operator.actions import Action, Apply, DeleteJob, PatchJob, Plan, Problem, ReadRun
+from finetune_operator.actions import Apply, PatchJob, Plan, Problem, ReadRun
 from finetune_operator.api import FinetuneJob, FinetuneJobStatus
 from finetune_operator.api.finetunejob import FailureStatus, MetricsStatus, RegressionStatus, RunStatus
 from finetune_operator.facts import JobFacts, PodFacts, RunFacts
 from finetune_operator.observed import Observed
-
-_HEARTBEAT = timedelta(seconds=60)
-_SOON = timedelta(seconds=5)
-_USAGE_EVERY = timedelta(seconds=60)
+from finetune_operator.planning import RETRY, SOON, Planner
 
 _RETRIES: dict[FailureClass, int | None] = {
     FailureClass.BAD_CONFIG: 0,
@@ -62,53 +58,32 @@ def problem(observed: Observed[FinetuneJob]) -> str | None:
     return None
 
 
-@dataclass
-class _Planner:
-    """One planning pass: `status` and `actions` take shape while it goes through the stages of a training's life."""
+class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
+    """The stages of a training's life."""
 
-    observed: Observed[FinetuneJob]
-    status: FinetuneJobStatus = field(init=False)
-    actions: list[Action] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.status = self.observed.resource.status
-        self.spec = self.observed.resource.spec
-        self.now = self.observed.now
-        self.generation = self.observed.identity.generation
-        self.round_pods = [pod for pod in self.observed.pods if pod.round == self.status.round]
-
-    # -- entry ---------------------------------------------------------------------------------------------------------
+    def __init__(self, observed: Observed[FinetuneJob]) -> None:
+        super().__init__(observed, observed.resource.status)
+        self.spec = observed.resource.spec
 
     def plan(self) -> Plan[FinetuneJobStatus]:
+        """Where in its life the resource is, and what comes next."""
         if self.observed.deleted_for is not None:
             return Plan(None)
         if fault := problem(self.observed):
-            self._hold_jobs()
-            self.status = lifecycle.stalled(self.status, "InvalidSpec", fault, self.generation, self.now)
-            return self._done(None)
+            return self.stall(fault)
         changed = lifecycle.fingerprint(self.spec) != self.status.spec_hash
         if self.status.round is None or (self.status.observed_generation != self.generation and changed):
             return self._start_round()
         if lifecycle.finished(self.status):
             return self._settle()
-        self._measure()
+        self.measure_usage()
         if self.spec.suspend:
             return self._suspend()
         return self._advance()
 
-    def _done(self, requeue: timedelta | None) -> Plan[FinetuneJobStatus]:
-        return Plan(self.status, tuple(self.actions), requeue)
-
-    def _progress(self, reason: str, message: str, requeue: timedelta | None = _HEARTBEAT) -> Plan[FinetuneJobStatus]:
-        self.status = lifecycle.progressing(self.status, reason, message, self.generation, self.now)
-        return self._done(requeue)
-
-    def _update(self, **fields: object) -> None:
-        self.status = self.status.model_copy(update=fields)
-
     def _start_round(self) -> Plan[FinetuneJobStatus]:
         """Records the intent before anything is done."""
-        self.actions.extend(DeleteJob(job.name) for job in self.observed.jobs if not job.deleting)
+        self.drop_jobs(all_rounds=True)
         old = self.status
         number = (old.round or 0) + 1
         self.status = FinetuneJobStatus(
@@ -119,78 +94,54 @@ class _Planner:
             conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
             promotion=old.promotion,
         )
-        return self._progress("Accepted", "The training starts.", timedelta())
+        return self.progress("Accepted", "The training starts.", timedelta())
 
     def _settle(self) -> Plan[FinetuneJobStatus]:
         """After the end: Jobs get their time to live, promotions go on."""
-        ttl = self.spec.trainer.ttl_seconds_after_finished
-        self.actions.extend(
-            PatchJob(job.name, {"ttlSecondsAfterFinished": ttl})
-            for job in self.observed.jobs
-            if job.finished and not job.deleting and job.ttl != ttl
-        )
-        self._update(observed_generation=self.generation)
+        self.expire_jobs()
+        self.update(observed_generation=self.generation)
         if c.is_true(self.status.conditions, c.COMPLETE) and self.spec.promotion:
-            return self._done(self._promote())
-        return self._done(None)
+            return self.done(self._promote())
+        return self.done(None)
 
     def _suspend(self) -> Plan[FinetuneJobStatus]:
-        self._hold_jobs()
-        active = any(pod.active for pod in self.round_pods)
+        self.hold_jobs()
+        active = any(pod.active for pod in self.pods)
         message = "Suspended by spec.suspend" + ("; the pod is leaving." if active else ".")
         self.status = lifecycle.suspended(self.status, message, self.generation, self.now)
-        return self._done(_SOON if active else None)
-
-    def _hold_jobs(self) -> None:
-        for job in self.observed.jobs:
-            if job.finished or job.deleting:
-                continue
-            if self.spec.trainer.queue_name:  # Kueue owns spec.suspend of its Jobs, and would lift it
-                self.actions.append(DeleteJob(job.name))
-            elif not job.suspended:
-                self.actions.append(PatchJob(job.name, {"suspend": True}))
-
-    def _measure(self) -> None:
-        assert self.status.start_time is not None
-        gpus = self.spec.trainer.resources.gpus
-        self.usage = usage.advance(self.status.usage, self.round_pods, gpus, self.status.start_time, self.now)
-        if usage.worth_writing(self.status.usage, self.usage, _USAGE_EVERY):
-            self._update(usage=self.usage)
+        return self.done(SOON if active else None)
 
     # -- a round -------------------------------------------------------------------------------------------------------
 
     def _advance(self) -> Plan[FinetuneJobStatus]:
-        leftovers = [job for job in self.observed.jobs if job.round != self.status.round]
-        if leftovers:
-            self.actions.extend(DeleteJob(job.name) for job in leftovers if not job.deleting)
-            return self._progress("Replacing", "Waits for the pods of the earlier round to leave.", _SOON)
-        attempt = self.status.attempts or 1
-        job = next((job for job in self.observed.jobs if job.attempt == attempt), None)
+        if self.drop_jobs(all_rounds=False):
+            return self.progress("Replacing", "Waits for the pods of the earlier round to leave.", SOON)
+        attempt, job = self.status.attempts or 1, self.job()
         if job is not None and job.deleting:
-            return self._progress("Replacing", f"Waits for Job {job.name} to go.", _SOON)
+            return self.progress("Replacing", f"Waits for Job {job.name} to go.", SOON)
         if job is not None and job.finished:
             return self._ended(job, attempt)
         if blocked := self._blocked():
-            return self._progress(blocked.reason, blocked.message, timedelta(seconds=10))
+            return self.progress(blocked.reason, blocked.message, RETRY)
         if job is None:
             return self._create_job(attempt)
         if job.suspended and not self.spec.trainer.queue_name:
             self.actions.append(PatchJob(job.name, {"suspend": False}))
-            return self._progress("Starting", "The training is being resumed.", _SOON)
+            return self.progress("Starting", "The training is being resumed.", SOON)
         return self._describe(job)
 
     def _blocked(self) -> Problem | None:
         """What must be there before a pod may start; a running pod is not disturbed by it."""
         if self.status.hyperparameters is None and (waiting := self._resolve()):
             return waiting
-        if self.status.attempts and any(pod.phase == "Running" for pod in self.round_pods):
+        if self.status.attempts and any(pod.phase == "Running" for pod in self.pods):
             return None
         return self.observed.credentials or self.observed.results.problem or self.observed.tracker.problem
 
     def _resolve(self) -> Problem | None:
         """Fixes the hyperparameters of this round, or says what they wait for."""
         if self.spec.hyperparameters_from is None:
-            self._update(hyperparameters=dict(self.spec.hyperparameters))
+            self.update(hyperparameters=dict(self.spec.hyperparameters))
             return None
         wanted, source = self.spec.hyperparameters_from.sweep_run_ref.name, self.observed.source
         if source is None:
@@ -201,7 +152,7 @@ class _Planner:
             return Problem("WaitingForSweep", f"Waits for SweepRun {wanted} ({source.state}).")
         if source.hyperparameters is None:
             return Problem("SweepRunFailed", f"SweepRun {wanted} is complete but names no best run.")
-        self._update(hyperparameters=dict(source.hyperparameters))
+        self.update(hyperparameters=dict(source.hyperparameters))
         return None
 
     def _create_job(self, attempt: int) -> Plan[FinetuneJobStatus]:
@@ -232,42 +183,42 @@ class _Planner:
         if trainer.nodes > 1:
             self.actions.append(Apply(jobs.headless_service(identity, name)))
         self.actions.append(Apply(jobs.job(request)))
-        self._update(attempts=attempt, job_name=name)
-        return self._progress("Starting", "The training is starting.", _SOON)
+        self.update(attempts=attempt, job_name=name)
+        return self.progress("Starting", "The training is starting.", SOON)
 
     def _describe(self, job: JobFacts) -> Plan[FinetuneJobStatus]:
-        pods = [pod for pod in self.round_pods if pod.job == job.name]
+        pods = self.pods_of(job)
         running = sum(pod.phase == "Running" for pod in pods)
         if running == job.parallelism:
-            return self._progress("Running", f"Training in Job {job.name}, attempt {self.status.attempts}.")
+            return self.progress("Running", f"Training in Job {job.name}, attempt {self.status.attempts}.")
         blocked = blockers.of_job(job, pods, self.spec.trainer.queue_name, self.observed.creation_error)
         if blocked:
-            return self._progress(blocked.reason, blocked.message, _SOON)
+            return self.progress(blocked.reason, blocked.message, SOON)
         if pods and not any(pod.active for pod in pods):
-            return self._progress("Finishing", "The training has ended; its Job is about to.", _SOON)
-        return self._progress("Starting", "The training is starting.", _SOON)
+            return self.progress("Finishing", "The training has ended; its Job is about to.", SOON)
+        return self.progress("Starting", "The training is starting.", SOON)
 
     # -- the end of an attempt -----------------------------------------------------------------------------------------
 
     def _ended(self, job: JobFacts, attempt: int) -> Plan[FinetuneJobStatus]:
-        pods = [pod for pod in self.round_pods if pod.job == job.name]
+        pods = self.pods_of(job)
         if job.complete:
             return self._succeeded(pods)
         failure, message = _verdict(job, pods)
         counted = _RETRIES.get(failure, self.spec.retry.limit)
         failures = (self.status.failures or 0) + (counted is not None)
-        self._update(failure=FailureStatus.model_validate({"class": failure.value, "message": message}))
+        self.update(failure=FailureStatus.model_validate({"class": failure.value, "message": message}))
         if counted is not None and failures > min(counted, self.spec.retry.limit):
-            self._update(failures=failures, usage=self.usage)
+            self.update(failures=failures, usage=self.usage)
             self.status = lifecycle.failed(self.status, failure.value, message, self.generation, self.now)
-            return self._done(_SOON)
+            return self.done(SOON)
         waited = self.now - (job.finished_at or self.now)
         pause = retry_pause(failure, attempt)
         if waited < pause:
-            return self._progress(failure.value, f"{message}; attempt {attempt + 1} follows.", pause - waited)
+            return self.progress(failure.value, f"{message}; attempt {attempt + 1} follows.", pause - waited)
         if blocked := self._blocked():
-            return self._progress(blocked.reason, blocked.message, timedelta(seconds=10))
-        self._update(failures=failures)
+            return self.progress(blocked.reason, blocked.message, RETRY)
+        self.update(failures=failures)
         return self._create_job(attempt + 1)
 
     def _succeeded(self, pods: list[PodFacts]) -> Plan[FinetuneJobStatus]:
@@ -280,24 +231,24 @@ class _Planner:
             elif self.observed.results.run_missing:
                 message = "The training ended, but neither its pod nor the tracker has its result."
                 self.status = lifecycle.failed(self.status, "ResultLost", message, self.generation, self.now)
-                return self._done(_SOON)
+                return self.done(SOON)
             else:
                 trouble = self.observed.credentials or self.observed.results.problem or self.observed.tracker.problem
                 if trouble:
-                    return self._progress(trouble.reason, trouble.message, timedelta(seconds=10))
+                    return self.progress(trouble.reason, trouble.message, RETRY)
                 assert self.status.run is not None
                 self.actions.append(ReadRun(self.status.run.id))
-                return self._progress("Finishing", "Reads the result from the tracker.", _SOON)
-        self._update(usage=self.usage, failure=None)
+                return self.progress("Finishing", "Reads the result from the tracker.", SOON)
+        self.update(usage=self.usage, failure=None)
         if self.spec.promotion and (requeue := self._promote()) is not None:
             trouble = self.observed.results.problem or self.observed.credentials
             if trouble:
-                return self._progress(trouble.reason, trouble.message, requeue)
-            return self._progress("Promoting", "All gates are met; linking to the registry.", requeue)
+                return self.progress(trouble.reason, trouble.message, requeue)
+            return self.progress("Promoting", "All gates are met; linking to the registry.", requeue)
         self._publish()
         reason = self.status.promotion.state if self.status.promotion and self.spec.promotion else "Trained"
         self.status = lifecycle.complete(self.status, reason, self._summary(), self.generation, self.now)
-        return self._done(_SOON)
+        return self.done(SOON)
 
     def _take(self, result: TrialResult) -> None:
         assert result.metrics is not None
@@ -309,7 +260,7 @@ class _Planner:
         worst = next((gate.value for gate in result.gates if gate.name == promotion.ERROR_TYPE_GATE), None)
         metrics = metrics.model_copy(update={"worst_error_type_degradation": worst})
         regression = result.regression
-        self._update(
+        self.update(
             metrics=metrics,
             error_types=dict(sorted(result.error_types.items())[:32]) or None,
             regression=RegressionStatus(passed=regression.passed, total=regression.total) if regression else None,
@@ -332,7 +283,7 @@ class _Planner:
         artifact: Any = run.summary.get("artifact")
         suites = [key for key in run.summary if key.startswith("regression/") and key.endswith("/wer")]
         passed = round((run.metric("regression/pass_rate") or 0.0) * len(suites))
-        self._update(
+        self.update(
             metrics=MetricsStatus(**{name: run.metric(key) for name, key in keys.items()}),
             regression=RegressionStatus(passed=passed, total=len(suites)) if suites else None,
             artifact=artifact if isinstance(artifact, str) else None,
@@ -372,7 +323,7 @@ class _Planner:
             self.observed.results.promoted,
             self.now,
         )
-        self._update(promotion=step.status)
+        self.update(promotion=step.status)
         self.status = lifecycle.promoted(self.status, self.generation, self.now)
         if step.action is None:
             if lifecycle.finished(self.status) and step.status != before:

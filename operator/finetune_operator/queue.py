@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -37,7 +38,7 @@ class WorkQueue(Generic[KeyT]):
 
     def add(self, key: KeyT, delay: float = 0.0) -> None:
         """Asks for a look at `key` after `delay` seconds, or sooner if that was asked for already."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         due = max(now + delay, self._last.get(key, float("-inf")) + self._spacing)
         if key in self._working:
             self._again[key] = min(due, self._again.get(key, due))
@@ -51,23 +52,22 @@ class WorkQueue(Generic[KeyT]):
 
     async def get(self) -> KeyT:
         """Waits for the next key that is due; `done` must follow."""
-        loop = asyncio.get_running_loop()
         while True:
             while self._heap:
                 due, _, key = self._heap[0]
                 if self._due.get(key) != due:
                     heapq.heappop(self._heap)
                     continue
-                if due > loop.time():
+                if due > time.monotonic():
                     break
                 heapq.heappop(self._heap)
                 del self._due[key]
-                self._working[key] = self._last[key] = loop.time()
+                self._working[key] = self._last[key] = time.monotonic()
                 if self._heap:
                     self._wake.set()  # another worker may take the next
                 return key
             self._wake.clear()
-            pause = self._heap[0][0] - loop.time() if self._heap else None
+            pause = self._heap[0][0] - time.monotonic() if self._heap else None
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -84,7 +84,7 @@ class WorkQueue(Generic[KeyT]):
             return
         self._failures.pop(key, None)
         if again is not None:
-            self.add(key, max(0.0, again - asyncio.get_running_loop().time()))
+            self.add(key, max(0.0, again - time.monotonic()))
 
     def forget(self, key: KeyT) -> None:
         """Drops what is remembered of a key that is gone."""
@@ -92,11 +92,12 @@ class WorkQueue(Generic[KeyT]):
             memory.pop(key, None)
 
     def depth(self) -> int:
-        """Keys that are due now and wait for a worker."""
-        now = asyncio.get_running_loop().time()
-        return sum(due <= now for due in self._due.values())
+        """Keys that are due now and wait for a worker; may be called from another thread."""
+        now = time.monotonic()
+        return sum(due <= now for due in list(self._due.values()))
 
     def lag(self) -> float:
-        """Seconds that the longest-waiting due key, or the longest work in progress, has taken so far."""
-        now = asyncio.get_running_loop().time()
-        return max([0.0, *(now - due for due in self._due.values()), *(now - at for at in self._working.values())])
+        """Seconds of the longest wait or work in progress; may be called from another thread."""
+        now = time.monotonic()
+        waits = (now - moment for moment in [*self._due.values(), *self._working.values()])
+        return max([0.0, *waits])

@@ -67,7 +67,9 @@ class Runtime:
         self._tasks += [
             asyncio.create_task(self._work(), name=f"worker-{number}") for number in range(self.settings.workers)
         ]
-        self._tasks.append(asyncio.create_task(self._measure(), name="measure"))
+        self.metrics.queue_depth.set_function(self.queue.depth)
+        self.metrics.queue_lag.set_function(self.queue.lag)
+        self.metrics.is_leader.set_function(self._leads)
         if self.settings.metrics_port is not None:
             start_http_server(self.settings.metrics_port, self.settings.host, self.metrics.registry)
 
@@ -142,16 +144,12 @@ class Runtime:
             self.queue.add(key, again)
         return "ok", False
 
-    async def _measure(self) -> None:
-        while True:
-            self.metrics.queue_depth.set(self.queue.depth())
-            self.metrics.queue_lag.set(self.queue.lag())
-            self.metrics.is_leader.set(self._election is None or self._election.leading.is_set())
-            await asyncio.sleep(5)
+    def _leads(self) -> bool:
+        return self._election is None or self._election.leading.is_set()
 
     def alive(self) -> bool:
         """Whether work gets done; a replica that waits for the Lease is alive."""
-        if self._election is not None and not self._election.leading.is_set():
+        if not self._leads():
             return True
         return self.queue.lag() < STUCK_AFTER and all(not task.done() for task in self._tasks)
 

@@ -30,7 +30,7 @@ def resources(place: Stage, sweep_runs: int, finetune_jobs: int) -> list[dict[st
     for kind, number in (("SweepRun", sweep_runs), ("FinetuneJob", finetune_jobs)):
         for index in range(number):
             expect = place.chance.choices(["Complete", "BadConfig", "InvalidSpec"], [18, 1, 1])[0]
-            seconds = round(place.chance.uniform(0.3, 1.5), 2)
+            seconds = round(place.chance.uniform(1.0, 2.5), 2)
             script = f"script:?seconds={seconds}" + ("&exit=2" if expect == "BadConfig" else "")
             spec: dict[str, Any] = {
                 "trainer": {"model": {"name": "tiny"}, "dataset": {"uri": script}, "resources": {"gpus": 1}}
@@ -110,7 +110,7 @@ def run(folder: Path, seed: int, scale: float, minutes: float, progress: bool) -
     wanted = {key: max(1, round(value * scale)) for key, value in FULL.items()}
     outage = OUTAGE_SECONDS * min(1.0, scale * 2)
     began = time.monotonic()
-    with stage(folder, seed, gpus=8) as place:
+    with stage(folder, seed, gpus=16) as place:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         place.cluster.api("POST", "/api/v1/namespaces", namespace)
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wandb"}}

@@ -58,7 +58,7 @@ class Stage:
     def start_operator(self) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "FINETUNE"))}
         env |= {"FINETUNE_WANDB_BASE_URL": self.tracker.base_url, "FINETUNE_TRAINER_IMAGE": IMAGE}
-        env["PYTHONPATH"] = str(Path(__file__).with_name("image"))
+        env["PYTHONPATH"] = f"{Path(__file__).with_name('image')}{os.pathsep}{env.get('PYTHONPATH', '')}"
         command = [sys.executable, "-m", "finetune_operator", "run", "--kubeconfig", str(self.cluster.kubeconfig)]
         with (self.folder / "operator.log").open("ab") as log:
             self.operator = subprocess.Popen(
@@ -101,7 +101,7 @@ class Stage:
         """Ends a share of the trainer pods soon after their start: half by SIGKILL, half by deletion."""
         decided: set[str] = set()
         doomed: list[tuple[float, dict[str, Any], bool]] = []
-        while not stop.wait(0.3):
+        while not stop.wait(0.15):
             with contextlib.suppress(Exception):  # the API server may be away
                 for pod in self.cluster.api("GET", "/api/v1/pods", query={"labelSelector": "finetune.dev/uid"})[
                     "items"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from finetune_sandbox.testing import Cluster
 from finetune_tracker.testing import TrackerProcess
+
 from tests.operator.support.process import IMAGE, Lab, OperatorProcess, eventually, holds, ready
 
 KINDS = pytest.mark.parametrize("kind", ["SweepRun", "FinetuneJob"])

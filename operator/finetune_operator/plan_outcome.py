@@ -1,0 +1,134 @@
+"""The part of a SweepRun's plan that is about its end: budgets, results, promotion."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from finetune_operator import jobs, lifecycle, promotion
+from finetune_operator.actions import Apply, Plan
+from finetune_operator.api import SweepRunStatus
+from finetune_operator.api.base import parse_duration
+from finetune_operator.api.status import TestScores
+from finetune_operator.planning import CLOCK_GRAIN, SOON
+from finetune_operator.sweep_planner import SweepPlanner
+
+_READ_AGAIN = timedelta(seconds=2)
+_GIVE_UP = timedelta(minutes=5)
+"""The tracker has this long to give up on trials whose agents are gone, then the round ends with what there is."""
+
+
+class OutcomePlanner(SweepPlanner):
+    """How a round ends."""
+
+    def exhausted(self) -> str | None:
+        """Which ceiling is reached, in a few words; None while there is room."""
+        budget = self.spec.budget
+        assert self.status.start_time is not None
+        if budget.gpu_hours is not None and self.usage and float(self.usage.gpu_hours) >= float(budget.gpu_hours):
+            return f"budget.gpuHours of {budget.gpu_hours} is used up"
+        if budget.wall_clock and self.now - self.status.start_time >= parse_duration(budget.wall_clock):
+            return f"budget.wallClock of {budget.wall_clock} has passed"
+        failed = self.status.trials.failed if self.status.trials else 0
+        if budget.failed_trials is not None and failed >= budget.failed_trials:
+            return f"budget.failedTrials of {budget.failed_trials} is reached"
+        return None
+
+    def stop(self, why: str) -> Plan[SweepRunStatus]:
+        """A ceiling is reached: no more trials, agents leave now, results are kept."""
+        self.stop_tracker()
+        self.hold_jobs()
+        waits = (self.status.active_agents or 0) > 0 or any(
+            not job.suspended and not job.finished for job in self.observed.jobs
+        )
+        if waits:
+            return self.progress("BudgetExhausted", f"{why}; the agents are leaving.", SOON)
+        if not self._final():
+            return self.progress("BudgetExhausted", f"{why}; reading the last results.", _READ_AGAIN)
+        return self.finish("BudgetExhausted", why)
+
+    def _final(self) -> bool:
+        """Whether what the tracker has said is all there will be: read after the last agent left, with nothing running.
+
+        Runs whose agents were killed the tracker gives up on after some time, which is not waited for without end.
+        """
+        if self.sweep is None or self.tracker.problem:
+            return self.tracker.problem is None
+        left = max((pod.finished_at for pod in self.pods if pod.finished_at), default=None)
+        if left is None or self.now - left >= _GIVE_UP:
+            return True
+        return self.sweep.read_at > left + CLOCK_GRAIN and not self.counts.running
+
+    def ended(self) -> bool:
+        """Whether all trials have been, as far as the tracker has told."""
+        if self.sweep is None or self.status.sweep is None or self.sweep.id != self.status.sweep.id:
+            return False
+        counts = self.counts
+        if self.sweep.over:
+            return counts.running == 0
+        return counts.total >= self.spec.trials and counts.running == 0 and counts.preempted == 0
+
+    def finish(self, reason: str, why: str = "") -> Plan[SweepRunStatus]:
+        """Ends the round: with its best run, promoted if that was asked for, or without a result."""
+        self.stop_tracker()
+        counts, best = self.counts, self.status.best_run
+        tally = (
+            f"{counts.succeeded} trials finished, {counts.failed} failed, {counts.stopped} stopped early"
+            + (f", {counts.preempted} preempted" if counts.preempted else "")
+            + (f"; {why}" if why else "")
+        )
+        if best is None:
+            code = reason if reason == "BudgetExhausted" else "NoFinishedTrial"
+            return self.fail(code, f"No trial finished with a value of {self.spec.metric.name}: {tally}.")
+        assert self.status.sweep is not None
+        self.update(usage=self.usage, sweep=self.status.sweep.model_copy(update={"trials": self.spec.trials}))
+        if self.spec.promotion and (requeue := self.promote()) is not None:
+            return self.progress("Promoting", "Promotes the best run.", requeue)
+        self._publish()
+        gain = f", {best.relative_improvement:.1%} better than the baseline" if best.relative_improvement else ""
+        message = f"Best {best.metric} {best.value:g}{gain}; {tally}."
+        self.status = lifecycle.complete(self.status, reason, message, self.generation, self.now)
+        return self.done(SOON)
+
+    def promote(self) -> timedelta | None:
+        """Takes the promotion one step on; returns when to look again, None when it needs nothing more by itself."""
+        best = self.status.best_run
+        assert best is not None
+        assert self.spec.promotion is not None
+        before, scores = self.status.promotion, best.test or TestScores()
+        step = promotion.step(
+            self.spec.promotion,
+            before,
+            promotion.Candidate(best.id, best.artifact),
+            promotion.Evidence(
+                scores.relative_improvement,
+                scores.p_value,
+                scores.suites_passed,
+                scores.suites_total,
+                scores.worst_error_type_degradation,
+            ),
+            self.observed.annotations,
+            self.observed.results.promoted,
+            self.now,
+        )
+        self.update(promotion=step.status)
+        self.status = lifecycle.promoted(self.status, self.generation, self.now)
+        if step.action is None:
+            if lifecycle.finished(self.status) and step.status != before:
+                self._publish()
+            return None
+        if self.observed.credentials is None and not self.observed.results.problem:
+            self.actions.append(step.action)
+        return timedelta(seconds=10)
+
+    def _publish(self) -> None:
+        best = self.status.best_run
+        assert best is not None
+        data = {
+            "hyperparameters.json": best.hyperparameters,
+            "metric": best.metric,
+            "value": f"{best.value:g}",
+            "run": best.id,
+            **({"artifact": best.artifact} if best.artifact else {}),
+            **({"promotion": self.status.promotion.state} if self.status.promotion else {}),
+        }
+        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data), optional=True))

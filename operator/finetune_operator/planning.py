@@ -1,0 +1,99 @@
+"""What the planners of both kinds share: one pass in which `status` and `actions` take shape."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from finetune_operator import lifecycle, usage
+from finetune_operator.actions import Action, DeleteJob, PatchJob, Plan
+from finetune_operator.api import FinetuneJob, FinetuneJobStatus, SweepRun, SweepRunStatus
+from finetune_operator.facts import JobFacts, PodFacts
+from finetune_operator.observed import Observed
+
+ResourceT = TypeVar("ResourceT", SweepRun, FinetuneJob)
+StatusT = TypeVar("StatusT", SweepRunStatus, FinetuneJobStatus)
+
+HEARTBEAT = timedelta(seconds=60)
+"""A round in progress is looked at this often even if nothing happens: usage and wall clock go on."""
+SOON = timedelta(seconds=5)
+RETRY = timedelta(seconds=5)
+"""Pause before a missing Secret or an unusable tracker is tried again."""
+CLOCK_GRAIN = timedelta(seconds=1)
+"""Kubernetes writes times in whole seconds."""
+_USAGE_EVERY = timedelta(seconds=60)
+
+
+class Planner(Generic[ResourceT, StatusT]):
+    """One planning pass over one resource."""
+
+    def __init__(self, observed: Observed[ResourceT], status: StatusT) -> None:
+        self.observed: Observed[ResourceT] = observed
+        self.status: StatusT = status
+        self.actions: list[Action] = []
+        self.now = observed.now
+        self.generation = observed.identity.generation
+        self.trainer = observed.resource.spec.trainer
+        self.pods = [pod for pod in observed.pods if pod.round == status.round]
+        self.jobs = [job for job in observed.jobs if job.round == status.round]
+        self.usage = status.usage
+
+    def done(self, requeue: timedelta | None) -> Plan[StatusT]:
+        """Ends the pass."""
+        return Plan(self.status, tuple(self.actions), requeue)
+
+    def progress(self, reason: str, message: str, requeue: timedelta | None = HEARTBEAT) -> Plan[StatusT]:
+        """Ends the pass: the round goes on, or waits for what the reason says."""
+        self.status = lifecycle.progressing(self.status, reason, message, self.generation, self.now)
+        return self.done(requeue)
+
+    def stall(self, message: str) -> Plan[StatusT]:
+        """Ends the pass: the spec is wrong, and nothing runs until it is put right."""
+        self.hold_jobs()
+        self.status = lifecycle.stalled(self.status, "InvalidSpec", message, self.generation, self.now)
+        return self.done(None)
+
+    def update(self, **fields: Any) -> None:
+        """Sets fields of the status."""
+        self.status = self.status.model_copy(update=fields)
+
+    def measure_usage(self) -> None:
+        """Counts GPU-hours; a status write for them alone is made once a minute."""
+        assert self.status.start_time is not None
+        gpus = self.trainer.resources.gpus
+        self.usage = usage.advance(self.status.usage, self.pods, gpus, self.status.start_time, self.now)
+        if usage.worth_writing(self.status.usage, self.usage, _USAGE_EVERY):
+            self.update(usage=self.usage)
+
+    def job(self) -> JobFacts | None:
+        """The Job of the current attempt."""
+        return next((job for job in self.jobs if job.attempt == (self.status.attempts or 1)), None)
+
+    def pods_of(self, job: JobFacts) -> list[PodFacts]:
+        """The pods of a Job."""
+        return [pod for pod in self.pods if pod.job == job.name]
+
+    def hold_jobs(self) -> None:
+        """Ends all pods gracefully, and starts none."""
+        for job in self.observed.jobs:
+            if job.finished or job.deleting:
+                continue
+            if self.trainer.queue_name:  # Kueue owns spec.suspend of its Jobs, and would lift it
+                self.actions.append(DeleteJob(job.name))
+            elif not job.suspended:
+                self.actions.append(PatchJob(job.name, {"suspend": True}))
+
+    def drop_jobs(self, *, all_rounds: bool) -> bool:
+        """Deletes the Jobs of earlier rounds, or of all; tells whether there are any still."""
+        doomed = [job for job in self.observed.jobs if all_rounds or job.round != self.status.round]
+        self.actions.extend(DeleteJob(job.name) for job in doomed if not job.deleting)
+        return bool(doomed)
+
+    def expire_jobs(self) -> None:
+        """Gives finished Jobs their time to live, now that their results are in the status."""
+        ttl = self.trainer.ttl_seconds_after_finished
+        self.actions.extend(
+            PatchJob(job.name, {"ttlSecondsAfterFinished": ttl})
+            for job in self.observed.jobs
+            if job.finished and not job.deleting and job.ttl != ttl
+        )
