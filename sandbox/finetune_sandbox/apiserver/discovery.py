@@ -6,8 +6,8 @@ from typing import Any
 
 from .resources import Registry, Resource
 
-AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-"""Content type of the aggregated form; clients compare it literally."""
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+"""Content type of the aggregated form in a version; clients compare it literally."""
 
 VERSION = {
     "major": "1",
@@ -107,7 +107,13 @@ def verbs(resource: Resource) -> list[str]:
     return _CUSTOM_VERBS if resource.custom is not None else list(resource.verbs)
 
 
-def aggregated(registry: Registry, core: bool) -> dict[str, Any]:
+def aggregated_version(accept: str) -> str:
+    """The version of the aggregated form that a client understands; empty for clients that want the old form."""
+    wanted = accept.replace(" ", "")
+    return next((version for version in ("v2", "v2beta1") if AGGREGATED.format(version) in wanted), "")
+
+
+def aggregated(registry: Registry, core: bool, form: str) -> dict[str, Any]:
     """The `APIGroupDiscoveryList` of the core group, or of all others."""
     groups = registry.groups()
     items = []
@@ -124,7 +130,12 @@ def aggregated(registry: Registry, core: bool) -> dict[str, Any]:
                 "versions": versions,
             }
         )
-    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{form}",
+        "metadata": {},
+        "items": items,
+    }
 
 
 def _discovered(resource: Resource) -> dict[str, Any]:

@@ -152,9 +152,9 @@ class Handler:
 
     def _discover(self, path: str, accept: str, host: str) -> web.Response:
         registry = self.state.registry
-        if path in ("/api", "/apis") and "APIGroupDiscoveryList" in accept:
-            body = json.dumps(discovery.aggregated(registry, path == "/api"), separators=(",", ":")).encode()
-            return web.Response(body=body, headers={"Content-Type": discovery.AGGREGATED})
+        if path in ("/api", "/apis") and (form := discovery.aggregated_version(accept)):
+            body = json.dumps(discovery.aggregated(registry, path == "/api", form), separators=(",", ":")).encode()
+            return web.Response(body=body, headers={"Content-Type": discovery.AGGREGATED.format(form)})
         parts = path.split("/")[1:]
         found: dict[str, Any] | None = None
         if path == "/api":

@@ -82,7 +82,7 @@ def conform(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
                     out[key] = None
             else:
                 item = conform(item, child, at, unknown)
-                empty = item == [] or (item == {} and child.additional is not None)
+                empty = (item == [] and child.type == "array") or (item == {} and child.additional is not None)
                 if not empty or key in required:
                     out[key] = item
         return out
