@@ -59,6 +59,7 @@ def test_a_model_learns_and_can_be_used(
         "minRegressionPassRate": True,
     }
     assert result["suites"][0]["utterances"] == 96
+    assert result["regression"] == {"passed": int(result["suites"][0]["passed"]), "total": 1}
     with trainer("evaluate", describe(model, tones, family), tmp_path) as process:
         assert process.wait() == 0, process.log
     assert process.result["metrics"]["wer"] == pytest.approx(result["metrics"]["wer"], abs=0.05)
