@@ -145,6 +145,10 @@ def _load_client_certificate(tls: ssl.SSLContext, user: Mapping[str, Any], folde
         tls.load_cert_chain(file.name)
 
 
+TRANSIENT = (ApiError, aiohttp.ClientError, TimeoutError)
+"""What may pass when tried again; an ApiError may also be a refusal, which the caller tells by its code."""
+
+
 class ApiClient:
     """Requests to one API server. Use as an async context manager."""
 

@@ -9,9 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
-import aiohttp
-
-from finetune_sandbox.client import EVENTS, ApiClient, ApiError
+from finetune_sandbox.client import EVENTS, TRANSIENT, ApiClient, ApiError
 from finetune_sandbox.objects import Object, key_of, text_time, uid_of
 
 log = logging.getLogger(__name__)
@@ -34,10 +32,15 @@ class Recorder:
         """Posts until cancelled. Events are best effort: one that cannot be posted is dropped."""
         while True:
             event = await self._queue.get()
-            try:
-                await self._post(*event)
-            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                log.debug("event %s was not posted: %s", event[2], error)
+            for pause in (0.1, 1.0, 0.0):
+                try:
+                    await self._post(*event)
+                    break
+                except TRANSIENT as error:
+                    log.debug("event %s was not posted: %s", event[2], error)
+                    if isinstance(error, ApiError) and error.code in (403, 404, 422):
+                        break  # its namespace is going or gone
+                    await asyncio.sleep(pause)
 
     async def _post(self, obj: Object, kind: str, reason: str, message: str, field_path: str) -> None:
         namespace, name = key_of(obj)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from finetune_sandbox.client import TRANSIENT
 from finetune_sandbox.kubelet import probes
 from finetune_sandbox.kubelet.environment import ConfigError, command_line, environment
 from finetune_sandbox.kubelet.host import Host, Sandboxed, user_of
@@ -107,7 +108,7 @@ class ContainerWorker:
             else:
                 try:
                     return await self.host.runtime.start(await self._specification())
-                except (ConfigError, MountError) as error:
+                except (ConfigError, MountError, *TRANSIENT) as error:
                     self.container.state = waiting("CreateContainerConfigError", str(error))
                     self._event("Warning", "Failed", f"Error: {error}")
                     self.changed()

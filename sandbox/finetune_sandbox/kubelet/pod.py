@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
 from collections.abc import Callable
 
-import aiohttp
-
-from finetune_sandbox.client import PODS, SERVICE_ACCOUNTS, STRATEGIC, ApiError
+from finetune_sandbox.client import PODS, SERVICE_ACCOUNTS, STRATEGIC, TRANSIENT, ApiError
 from finetune_sandbox.kubelet.container import ContainerWorker
 from finetune_sandbox.kubelet.environment import ConfigError
 from finetune_sandbox.kubelet.host import Host, Sandboxed
@@ -22,6 +19,7 @@ log = logging.getLogger(__name__)
 
 FINISHED = ("Succeeded", "Failed")
 SETTLE = 0.03  # seconds from a change to its report, so that what ends at once is reported once
+RETRY = 0.5
 
 
 class PodWorker:
@@ -149,7 +147,7 @@ class PodWorker:
             try:
                 self.pod.sources = await maker.set_up(volumes)
                 return True
-            except (MountError, ConfigError, ApiError) as error:
+            except (MountError, ConfigError, *TRANSIENT) as error:
                 self.host.recorder.event(obj, "Warning", "FailedMount", str(error))
             self._changed.set()
             await self.pod.pause(pause)
@@ -183,9 +181,13 @@ class PodWorker:
             await self._changed.wait()
             await asyncio.sleep(SETTLE)
             self._changed.clear()
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            try:
                 if not await self._write():
                     return
+            except TRANSIENT as error:
+                log.debug("status of pod %s/%s: %s", *self.pod.key, error)
+                self._changed.set()
+                await asyncio.sleep(RETRY)
 
     async def _write(self) -> bool:
         """Reports the present status if it is news; False when the pod is gone."""
@@ -199,8 +201,7 @@ class PodWorker:
         except ApiError as error:
             if error.code in (404, 409):
                 return False
-            log.warning("status of pod %s/%s: %s", namespace, name, error)
-            return True
+            raise
         self._written = status
         return True
 
@@ -216,7 +217,7 @@ class PodWorker:
                 if is_deleting(self.pod.obj):
                     await self.confirm_deletion()
                 return
-            except (ApiError, aiohttp.ClientError, TimeoutError):
+            except TRANSIENT:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
 

@@ -294,3 +294,16 @@ def test_kubectl_apply_and_wait(kubectl):
     kubectl("apply", "-f", "-", stdin=json.dumps(job))
     kubectl("wait", "--for=condition=Complete", "job/j", "--timeout=20s")
     assert kubectl("logs", "job/j") == "hi\n"
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429, "retryAfter": 1}, {"disconnect": True}])
+def test_jobs_complete_while_the_server_fails_every_third_request(api, fault):
+    rule = {"method": "POST|PUT|PATCH", "path": "/status$|/binding$|/token$|/events$", "probability": 0.33, **fault}
+    api.cluster.api("PUT", "/debug/faults", [rule])
+    try:
+        for number in range(3):
+            api.job(f"j{number}", "-c", "true", completions=2, parallelism=2)
+        for number in range(3):
+            api.finished(f"j{number}")
+    finally:
+        api.cluster.api("PUT", "/debug/faults", [])
