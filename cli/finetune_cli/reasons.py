@@ -77,11 +77,6 @@ REASONS: dict[str, Reason] = {
         "The tracker asks for fewer requests (HTTP 429). The operator waits as told.",
         "nothing; for many sweeps in one project, spread them over projects",
     ),
-    "TrackerRefused": Reason(
-        "waits",
-        "The tracker answered a request with an error.",
-        "read the message; most often the project or entity is wrong",
-    ),
     "TrackerUnavailable": Reason(
         "waits",
         "A pod could not reach the tracker; it is tried again with growing pauses.",
@@ -168,7 +163,7 @@ REASONS: dict[str, Reason] = {
         "A ceiling of spec.budget is reached; results are kept. Failed if no trial had finished.",
         "raise spec.budget and spec.trials to search on",
     ),
-    "SweepFinished": Reason("done", "All trials are done."),
+    "Complete": Reason("done", "All trials are done."),
     "Trained": Reason("done", "The training is done; no promotion was asked for."),
     "Promoted": Reason("done", "The model is in service."),
     "Rejected": Reason(

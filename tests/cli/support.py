@@ -51,9 +51,7 @@ def running(reason: str = "Running", message: str = "2 agents at work.", **field
     return {"observedGeneration": 1, "startTime": NOW, "round": 1, "conditions": conditions, **fields}
 
 
-def ended(
-    complete: bool = True, reason: str = "SweepFinished", message: str = "Done.", **fields: Any
-) -> dict[str, Any]:
+def ended(complete: bool = True, reason: str = "Complete", message: str = "Done.", **fields: Any) -> dict[str, Any]:
     conditions = [
         condition("Ready", complete, reason, message),
         condition("Reconciling", False, reason, message),

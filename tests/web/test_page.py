@@ -99,6 +99,25 @@ def test_it_is_usable_by_keyboard_alone(visit, seeded):
     expect(page.locator("h1")).to_have_text(seeded.best.name)
 
 
+def test_logging_in_and_out(browser, seeded):
+    context = browser.new_context()
+    visit = watched(context.new_page())
+    page = visit.page
+    page.goto(address(seeded, "runs", seeded.best.id))
+    page.fill("#key", "not-a-key")
+    page.keyboard.press("Enter")
+    expect(page.locator("[role=alert]")).to_have_text("This key is not known here.")
+    assert visit.problems == [f"401 {seeded.server.base_url}/session"]
+    page.fill("#key", seeded.server.api_key)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text(seeded.best.name)  # where the link led
+    page.goto(f"{seeded.server.base_url}/a/b/c/d/e")
+    expect(page.locator("main")).to_contain_text("there is no such page")
+    page.click("button:has-text('Log out')")
+    expect(page.locator("#key")).to_be_visible()
+    context.close()
+
+
 def test_it_fits_a_phone(browser, seeded):
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     visit = watched(context.new_page())

@@ -29,21 +29,48 @@ export async function query(text, variables = {}, signal = undefined) {
 const RUN = "name displayName state createdAt heartbeatAt config summaryMetrics sweepName group tags jobType";
 const PAGE = 500;
 
-/** Runs of a project or sweep, newest first: the first hundred at once, then all the others; `seen` gets each growing list. */
-export async function runs(entity, project, sweep, seen, signal) {
-  const filters = sweep ? JSON.stringify({ sweep }) : "{}";
-  const text = `query Runs($entity: String, $project: String, $filters: JSONString, $first: Int, $after: String) {
-    project(name: $project, entityName: $entity) { runs(filters: $filters, first: $first, after: $after, order: "-created_at") {
-      edges { node { ${RUN} } } pageInfo { endCursor hasNextPage } } } }`;
-  const found = [];
-  for (let after = null, first = 100, more = true; more; first = PAGE) {
-    const data = await query(text, { entity, project, filters, first, after }, signal);
-    const page = data.project?.runs;
-    if (!page) throw new Error(`there is no project ${entity}/${project}`);
-    found.push(...page.edges.map((edge) => edge.node));
-    ({ endCursor: after, hasNextPage: more } = page.pageInfo);
-    seen([...found], !more);
+const RUNS = `query Runs($entity: String, $project: String, $filters: JSONString, $first: Int, $after: String) {
+  project(name: $project, entityName: $entity) { runs(filters: $filters, first: $first, after: $after, order: "-created_at") {
+    edges { node { ${RUN} } } pageInfo { endCursor hasNextPage } } } }`;
+const WHOLE = 15;
+
+/**
+ * Runs of a project or sweep, newest first. Returns `look`: its first call reads the first hundred at once and then all
+ * others, later ones only what has changed since (every fifteenth all again, as deleted runs tell nobody).
+ * `seen(nodes, complete)` gets each new list.
+ */
+export function runs(entity, project, sweep, seen, signal) {
+  const scope = sweep ? { sweep } : {};
+  let known = new Map(), since = null, looks = 0;
+
+  async function pages(filters, first, each) {
+    for (let after = null, more = true; more; first = PAGE) {
+      const data = await query(RUNS, { entity, project, filters: JSON.stringify(filters), first, after }, signal);
+      const page = data.project?.runs;
+      if (!page) throw new Error(`there is no project ${entity}/${project}`);
+      ({ endCursor: after, hasNextPage: more } = page.pageInfo);
+      each(page.edges.map((edge) => edge.node), !more);
+    }
   }
+
+  function show(found, complete) {
+    for (const node of found.values()) if (!since || node.heartbeatAt > since) since = node.heartbeatAt;
+    seen([...found.values()].sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1)), complete);
+  }
+
+  return async () => {
+    if (looks++ % WHOLE && since) {
+      await pages({ $and: [scope, { heartbeatAt: { $gte: since } }] }, PAGE, (nodes) => nodes.forEach((node) => known.set(node.name, node)));
+      return show(known, true);
+    }
+    const found = new Map(), whole = known.size;
+    await pages(scope, whole ? PAGE : 100, (nodes, last) => {
+      nodes.forEach((node) => found.set(node.name, node));
+      if (last) known = found;
+      if (last || !whole) show(found, last);
+    });
+    return undefined;
+  };
 }
 
 const TYPES = {

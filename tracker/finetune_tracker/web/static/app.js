@@ -49,8 +49,8 @@ export async function render() {
   try {
     session ??= await whoami();
     if (name === "login") return go("/", true);
-    if (name === "missing") throw new Error("there is no such page");
     head(name, parts);
+    if (name === "missing") throw new Error("there is no such page");
     document.title = [...parts].reverse().filter(Boolean).concat("finetune-tracker").join(" · ");
     const page = (await import(`/static/pages/${name}.js`)).default;
     const content = await page(parts, signal, session);

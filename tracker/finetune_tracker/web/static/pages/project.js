@@ -19,7 +19,7 @@ export default async function project([entity, name, tab], signal) {
   };
   let known = await head();
   const shown = runTable(entity, name), note = h("p", { class: "hint", role: "status" });
-  const load = () => runs(entity, name, null, (nodes, all) => {
+  const load = runs(entity, name, null, (nodes, all) => {
     shown.update(nodes.map(read));
     fill(note, all ? "" : `loading ${nodes.length} of ${known.runCount} runs…`);
   }, signal);

@@ -21,7 +21,7 @@ export default async function sweep([entity, project, name], signal) {
   const minimise = !/goal:\s*["']?maximize/.test(known.config);
   const top = h("div"), charts = h("div", { class: "charts" }), shown = runTable(entity, project, { sort: metric, showSweep: false });
   let drawn = "";
-  const load = () => runs(entity, project, name, (nodes, all) => {
+  const load = runs(entity, project, name, (nodes, all) => {
     const found = nodes.map(read);
     shown.update(found);
     if (all || !drawn) {
