@@ -11,7 +11,6 @@ from pathlib import Path
 
 from finetune_sandbox.client import Access, ApiClient, ApiError
 from finetune_sandbox.faults import drain, send_signal, set_clock_forward, uncordon
-from finetune_sandbox.up import Options, up
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _up(args: argparse.Namespace) -> None:
+    from finetune_sandbox.up import Options, up  # the API server is much to import where a fault is all that is asked
+
     places = args.data.resolve(), args.kubeconfig.resolve()
     await up(Options(*places, args.nodes, args.gpus, args.images, args.port, args.control_plane))
 

@@ -40,10 +40,13 @@ class PodWorker:
         self.workers = [ContainerWorker(host, self.pod, container, self._changed.set) for container in self.containers]
 
     def update(self, obj: Object) -> None:
-        """Takes in a newer state of the pod; a deletion ends it."""
+        """Takes in a newer state of the pod; a deletion ends it, one with less grace sooner."""
+        before = self.pod.grace() if self.pod.stopping.is_set() else None
         self.pod.obj = obj
         if is_deleting(obj):
             self.pod.stopping.set()
+            if before is not None and self.pod.grace() < before:
+                self.host.later(self._stop_all(self.pod.grace()))
 
     def end(self, reason: str, message: str) -> None:
         """Ends the pod as failed, as by eviction or when its deadline has passed."""
@@ -171,9 +174,11 @@ class PodWorker:
         for worker in running:
             name = worker.container.name
             self.host.recorder.event(self.pod.obj, "Normal", "Killing", f"Stopping container {name}")
-        stops = asyncio.gather(*(worker.stop(worker.process, grace) for worker in running))
-        await stops
+        await self._stop_all(grace)
         await asyncio.wait({life}, timeout=grace + 5)
+
+    async def _stop_all(self, grace: float) -> None:
+        await asyncio.gather(*(worker.stop(worker.process, grace) for worker in self.workers))
 
     async def _write_statuses(self) -> None:
         """Reports every change; changes that come while one is written are reported together."""

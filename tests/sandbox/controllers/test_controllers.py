@@ -206,6 +206,7 @@ def test_a_drain_marks_pods_as_disrupted_and_they_run_again_elsewhere(api):
     try:
         eventually(lambda: api.get("pods", pod["metadata"]["name"]) is None)
         assert not api.get("jobs", "one")["status"].get("failed")
+        api.cluster.fault("clock", "30")  # past the delay after a failure
         pending = eventually(
             lambda: [p for p in api.list("pods") if p["metadata"]["uid"] != pod["metadata"]["uid"]], 30
         )[0]

@@ -288,6 +288,14 @@ def test_deletion_asks_first_and_kills_after_the_grace_period(pods):
     assert 0.9 < time.monotonic() - began < 10
 
 
+def test_a_second_deletion_with_less_grace_ends_the_pod_sooner(pods):
+    pods.start("-c", "trap '' TERM; while :; do sleep 0.05; done", pod={"terminationGracePeriodSeconds": 600})
+    pods.running()
+    pods.cluster.api("DELETE", f"{pods.path}/pods/pod")
+    pods.cluster.api("DELETE", f"{pods.path}/pods/pod", {"gracePeriodSeconds": 1})
+    eventually(lambda: pods.cluster.find(f"{pods.path}/pods/pod") is None, 10)
+
+
 def test_deadline(pods):
     pods.start("-c", "exec sleep 100", pod={"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 0})
     pods.ended()
