@@ -49,6 +49,7 @@ class Writer(threading.Thread):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800 if FULL else 300)
 @pytest.mark.parametrize("kills", [50 if FULL else 3])
 def test_nothing_acknowledged_is_lost(tmp_path, kills):
     with running_tracker(tmp_path) as server:

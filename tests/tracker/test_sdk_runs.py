@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from finetune_tracker.testing import wait_until
+from finetune_tracker.testing import running_tracker, wait_until
 
 
 def api(sdk):
@@ -184,3 +184,37 @@ def test_offline_runs_sync_later(sdk, tracker, tmp_path):
     )
     found = api(sdk).run(f"local/{os.environ['WANDB_PROJECT']}/offline")
     assert [row["x"] for row in found.scan_history()] == list(range(20))
+
+
+@pytest.mark.slow
+def test_a_run_outlives_the_server(sdk, tmp_path):
+    """The server dies twice while the SDK logs; the SDK's retries make the run whole."""
+    script = (
+        "import sys, wandb\nwith wandb.init(project='p', id='r') as run:\n    for line in sys.stdin:\n"
+        "        for _ in range(50):\n            run.log({'x': run.step})\n        print('logged', flush=True)\n"
+        "    artifact = wandb.Artifact('m', 'model')\n    with artifact.new_file('w') as f:\n        f.write('x')\n"
+        "    run.log_artifact(artifact).wait()\n"
+    )
+    with running_tracker(tmp_path / "server") as server:
+        env = server.client_env(tmp_path) | {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            for _ in range(2):
+                print("go", file=process.stdin, flush=True)
+                assert process.stdout.readline() == "logged\n"
+                server.kill()
+                print("go", file=process.stdin, flush=True)
+                assert process.stdout.readline() == "logged\n"
+                server.start()
+            process.stdin.close()
+            assert process.wait(120) == 0
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        found = sdk.Api(overrides={"base_url": server.base_url}, api_key=server.api_key).run("local/p/r")
+        assert [row["x"] for row in found.scan_history()] == list(range(200))
+        assert found.state == "finished"
+        assert [a.name for a in found.logged_artifacts()] == ["m:v0"]

@@ -34,7 +34,7 @@ from finetune_tracker.lifecycle import (
 from finetune_tracker.settings import Settings
 
 _log = logging.getLogger(__name__)
-_FLYING = "state IN ('pending', 'running', 'preempting')"
+_FLYING = "runs.state IN ('pending', 'running', 'preempting')"
 
 Command = dict[str, Any]
 
@@ -186,7 +186,12 @@ def reap(db: sqlite3.Connection, booted_at: float, now: float, limits: Timeouts)
             "UPDATE agents SET state = 'LOST' WHERE state = 'RUNNING' AND heartbeat_at < ?", (now - limits.agent,)
         )
     _take_back(db, now)
-    for sweep in db.execute("SELECT * FROM sweeps WHERE state = 'RUNNING'").fetchall():
+    # Only sweeps that have handed out their last run and wait for nobody; the index on runs makes this cheap.
+    ending = (
+        "SELECT * FROM sweeps WHERE state = 'RUNNING' AND (exhausted OR run_cap IS NOT NULL) AND NOT EXISTS "
+        f"(SELECT 1 FROM runs WHERE sweep_id = sweeps.id AND ({_FLYING} OR runs.state = 'preempted'))"
+    )
+    for sweep in db.execute(ending).fetchall():
         if _turn(db, sweep, agent_id=-1) is Turn.EXIT:
             _finish(db, sweep["id"], now)
 
