@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from finetune_operator import jobs, lifecycle, promotion
-from finetune_operator.actions import Apply, Plan
+from finetune_operator.actions import Apply, Plan, ReadRun
 from finetune_operator.api import SweepRunStatus
 from finetune_operator.api.base import parse_duration
 from finetune_operator.api.status import TestScores
-from finetune_operator.planning import CLOCK_GRAIN, SOON
+from finetune_operator.planning import CLOCK_GRAIN, RETRY, SOON
 from finetune_operator.sweep_planner import SweepPlanner
 
 _READ_AGAIN = timedelta(seconds=2)
@@ -79,6 +79,15 @@ class OutcomePlanner(SweepPlanner):
         if best is None:
             code = reason if reason == "BudgetExhausted" else "NoFinishedTrial"
             return self.fail(code, f"No trial finished with a value of {self.spec.metric.name}: {tally}.")
+        if best.artifact is None:
+            read = self.observed.results
+            if trouble := self.observed.credentials or read.problem:
+                return self.progress(trouble.reason, trouble.message, RETRY)
+            if read.run is None and not read.run_missing:
+                self.actions.append(ReadRun(best.id))
+                return self.progress("Finishing", "Reads what the best run has logged.", SOON)
+            best = best.model_copy(update={"artifact": read.run.artifact if read.run else None})
+            self.update(best_run=best)
         assert self.status.sweep is not None
         self.update(usage=self.usage, sweep=self.status.sweep.model_copy(update={"trials": self.spec.trials}))
         if self.spec.promotion and (requeue := self.promote()) is not None:
@@ -103,7 +112,9 @@ class OutcomePlanner(SweepPlanner):
                 scores.relative_improvement,
                 scores.p_value,
                 scores.suites_passed,
-                scores.suites_total,
+                max(
+                    scores.suites_total, len(self.spec.trainer.regression_suites)
+                ),  # one without a result has not passed
                 scores.worst_error_type_degradation,
             ),
             self.observed.annotations,
