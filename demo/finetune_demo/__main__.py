@@ -11,12 +11,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
 
-from finetune_demo.bases import Family
 from finetune_demo.errors import DemoError, tail
 from finetune_demo.kubectl import require_kubectl
 from finetune_demo.processes import Programs
@@ -47,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cache=arguments.cache.resolve(),
                 source=_SOURCE,
                 seed=arguments.seed,
-                family=arguments.base,
                 timeout=arguments.timeout,
                 view=View(console),
                 programs=programs,

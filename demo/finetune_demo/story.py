@@ -15,7 +15,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from finetune_demo.bases import Family
 from finetune_demo.errors import DemoError
 from finetune_demo.kubectl import Kubectl
 from finetune_demo.processes import Program, Programs
@@ -49,7 +48,6 @@ class Story:
     cache: Path
     source: Path
     seed: int
-    family: Family
     timeout: float
     view: View
     programs: Programs
@@ -122,7 +120,7 @@ class Story:
 
     def _prepare(self) -> tuple[str, str]:
         """Folders of base model and task, made in a process of their own, which keeps torch out of this one."""
-        arguments = [f"--family={self.family}", f"--seed={self.seed}", f"--cache={self.cache}"]
+        arguments = ["--family=whisper", f"--seed={self.seed}", f"--cache={self.cache}"]
         command = [sys.executable, "-m", "finetune_demo.prepare", *arguments]
         program = self.programs.start("prepare", command, _QUIET)
         made: dict[str, str] = {}
