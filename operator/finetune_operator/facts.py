@@ -204,7 +204,11 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One W&B run."""
+    """One W&B run.
+
+    Attributes:
+        artifact: `entity/project/name:version` of the model that it logged; read only for single runs.
+    """
 
     id: str
     state: str
@@ -212,6 +216,7 @@ class RunFacts:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
+    artifact: str | None = None
 
     def metric(self, key: str) -> float | None:
         """A finite number from the summary, else None: a NaN, an infinity or a text never wins a comparison."""

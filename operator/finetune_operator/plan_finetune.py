@@ -253,7 +253,8 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
     def _take(self, result: TrialResult) -> None:
         assert result.metrics is not None
         assert self.status.run is not None
-        metrics = MetricsStatus(**result.metrics.model_dump())
+        measured = result.metrics.model_dump(exclude_none=True)
+        metrics = MetricsStatus(**{name: round(value, 6) for name, value in measured.items()})
         if metrics.relative_improvement is None and metrics.baseline_wer and metrics.wer is not None:
             gain = (metrics.baseline_wer - metrics.wer) / metrics.baseline_wer
             metrics = metrics.model_copy(update={"relative_improvement": round(gain, 6)})
@@ -280,13 +281,12 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
             "p_value": "test/p_value",
             "relative_improvement": "test/relative_improvement",
         }
-        artifact: Any = run.summary.get("artifact")
         suites = [key for key in run.summary if key.startswith("regression/") and key.endswith("/wer")]
         passed = round((run.metric("regression/pass_rate") or 0.0) * len(suites))
         self.update(
             metrics=MetricsStatus(**{name: run.metric(key) for name, key in keys.items()}),
             regression=RegressionStatus(passed=passed, total=len(suites)) if suites else None,
-            artifact=artifact if isinstance(artifact, str) else None,
+            artifact=run.artifact,
         )
 
     def _summary(self) -> str:
@@ -316,7 +316,7 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
                 metrics.relative_improvement,
                 metrics.p_value,
                 suites.passed,
-                suites.total,
+                max(suites.total, len(self.spec.trainer.regression_suites)),  # not measured is not passed
                 metrics.worst_error_type_degradation,
             ),
             self.observed.annotations,

@@ -31,6 +31,9 @@ def problem(observed: Observed[SweepRun]) -> str | None:
     spec = observed.resource.spec
     if lifecycle.fingerprint(spec) == observed.resource.status.spec_hash:
         return None  # what has started was sound
+    for field in ("stages", "specialise", "continuous"):
+        if getattr(spec, field):
+            return f"spec.{field}: is reserved; this version searches in one stage, once"
     if fault := sweepconfig.problem(spec):
         return fault
     if fault := podtemplate.check(spec.trainer.pod_template):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from finetune_operator.api.status import BestRun, TestScores, TrialCounts
 from finetune_operator.api.sweeprun import MetricSpec
@@ -60,7 +59,6 @@ def describe(run: RunFacts, metric: MetricSpec, swept: Iterable[str], url: str) 
     assert value is not None
     baseline = run.metric("baseline/" + metric.name.rsplit("/", 1)[-1])
     improvement = relative_improvement(value, baseline, metric.goal)
-    artifact: Any = run.summary.get("artifact")
     return BestRun(
         id=run.id,
         name=run.name,
@@ -70,7 +68,6 @@ def describe(run: RunFacts, metric: MetricSpec, swept: Iterable[str], url: str) 
         baseline=round(baseline, 6) if baseline is not None else None,
         relative_improvement=round(improvement, 6) if improvement is not None else None,
         hyperparameters={key: run.config[key] for key in sorted(swept) if key in run.config},
-        artifact=artifact if isinstance(artifact, str) else None,
         test=_test_scores(run),
     )
 

@@ -40,10 +40,13 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         swept = sweepconfig.parameters(self.spec)
         best = results.best(self.sweep.runs, self.spec.metric)
         url = self.sweep.url.replace(f"/sweeps/{self.sweep.id}", f"/runs/{best.id}") if best else ""
+        described = results.describe(best, self.spec.metric, swept, url) if best else None
+        if described and self.status.best_run and self.status.best_run.id == described.id:
+            described = described.model_copy(update={"artifact": self.status.best_run.artifact})
         self.update(
             sweep=self.status.sweep.model_copy(update={"url": self.sweep.url}),
             trials=results.count(self.sweep.runs, swept),
-            best_run=results.describe(best, self.spec.metric, swept, url) if best else None,
+            best_run=described,
         )
 
     def stop_tracker(self, state: str = "FINISHED") -> None:

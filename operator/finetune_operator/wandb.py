@@ -77,7 +77,20 @@ query Runs(
 _RUN = """
 query Run($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
-    run(name: $name) { id name displayName state config summaryMetrics createdAt }
+    run(name: $name) {
+      id name displayName state config summaryMetrics createdAt
+      outputArtifacts(first: 50) {
+        edges {
+          node {
+            id
+            state
+            versionIndex
+            artifactType { name }
+            artifactSequence { name project { name entity { name } } }
+          }
+        }
+      }
+    }
   }
 }
 """
@@ -344,7 +357,21 @@ def _run(node: dict[str, Any]) -> RunFacts:
         config=parse_config(node.get("config")),
         summary=json.loads(node.get("summaryMetrics") or "{}"),
         created_at=node.get("createdAt") or "",
+        artifact=_model(node.get("outputArtifacts")),
     )
+
+
+def _model(artifacts: dict[str, Any] | None) -> str | None:
+    """Full name of the newest committed model among a run's output artifacts."""
+    for edge in reversed((artifacts or {}).get("edges", ())):
+        node = edge["node"]
+        sequence = node.get("artifactSequence") or {}
+        if (node.get("artifactType") or {}).get("name") != "model" or node.get("versionIndex") is None:
+            continue
+        project = sequence.get("project") or {}
+        entity = (project.get("entity") or {}).get("name")
+        return f"{entity}/{project.get('name')}/{sequence.get('name')}:v{node['versionIndex']}"
+    return None
 
 
 def _version(membership: dict[str, Any] | None) -> str | None:

@@ -22,6 +22,7 @@ def test_a_sweep_runs_its_trials_and_names_the_best(lab: Lab):
     assert abs(best["value"] - min(values)) < 1e-5
     assert best["baseline"] == 0.4
     assert best["hyperparameters"].keys() == {"learning_rate"}
+    assert best["artifact"].startswith(f"local/{lab.namespace}/errors:v")
     assert len(lab.sweeps()) == 1
     eventually(lambda: not lab.get("SweepRun", "errors")["metadata"].get("finalizers"))
     document = lab.cluster.find(f"/api/v1/namespaces/{lab.namespace}/configmaps/errors-best")
@@ -47,6 +48,18 @@ def test_a_finetune_job_waits_for_its_sweep_trains_and_is_promoted(lab: Lab):
     assert all(gate["passed"] for gate in status["promotion"]["gates"])
     events = [(e["reason"], e["type"]) for e in lab.list("/api/v1/events") if e["involvedObject"]["name"] == "final"]
     assert ("Promoted", "Normal") in events
+
+
+def test_a_sweep_may_promote_its_best_run_itself(lab: Lab):
+    promotion = {"gates": {"minImprovement": "0.01"}, "registry": {"model": f"swept-{lab.namespace}"}}
+    lab.create(
+        "SweepRun", "direct", {"seconds": 0.1}, parameters={"learning_rate": {"values": [1e-4]}}, promotion=promotion
+    )
+    status = lab.await_condition("SweepRun", "direct", "Complete")
+    assert holds(status, "Promoted")
+    assert status["promotion"]["run"] == status["bestRun"]["id"]
+    assert status["promotion"]["artifact"] == status["bestRun"]["artifact"]
+    assert status["promotion"]["version"] == "v0"
 
 
 def test_a_model_that_misses_a_gate_is_not_promoted(lab: Lab):

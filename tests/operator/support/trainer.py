@@ -226,7 +226,7 @@ def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
                 tracker.stream(current, {"complete": True, "exitcode": 1})
             else:
                 summary = scores(float(values.get("learning_rate", 1e-5)))
-                summary["artifact"] = f"{tracker.entity}/{tracker.project}/{config.get('artifact', 'model')}:latest"
+                tracker.log_artifact(config.get("artifact") or "model", current)
                 tracker.stream(current, {"complete": True, "exitcode": 0}, summary)
             finished += 1
             current = None
