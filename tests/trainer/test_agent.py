@@ -112,7 +112,7 @@ def test_a_preempted_trial_is_resumed_by_another_agent(
     sweep_id = sweep({"learning_rate": {"values": [1e-3]}})
     wanted = document(
         sweep_id,
-        hyperparameters={"batch_size": 8, "epochs": 40},
+        hyperparameters={"batch_size": 8, "epochs": 12},
         checkpoints={"path": str(tmp_path / "checkpoints"), "everySteps": 100000},
     )
     with trainer("agent", wanted, tmp_path / "first") as first:
@@ -132,7 +132,7 @@ def test_a_preempted_trial_is_resumed_by_another_agent(
     assert run.id == checkpoints[0].parent.name
     assert not list((tmp_path / "checkpoints").glob("*/step-*.pt"))
     steps = [row["train/step"] for row in run.scan_history(keys=["train/step", "train/loss"])]
-    assert steps[-1] == 40 * 9
+    assert steps[-1] == 12 * 9
     assert steps == sorted(steps)
 
 

@@ -110,5 +110,15 @@ def _report(result: TrialResult) -> None:
             log.warning("The termination message cannot be written to %s: %s.", path, error)
 
 
+def _leave(code: int) -> None:
+    """Ends the process; at once where the SDK's exit hooks would go on waiting for a tracker that is not there."""
+    if code in (ExitCode.UNAVAILABLE, ExitCode.PREEMPTED):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

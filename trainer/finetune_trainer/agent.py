@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .commands import end_failed, open_tracker
+from .commands import end_failed, forget, open_tracker
 from .contract import AgentCounts, ExitCode, FailureClass, TrialResult
 from .errors import (
     BadConfigError,
@@ -31,6 +30,7 @@ from .errors import (
 from .hyperparameters import Hyperparameters
 from .session import Session
 from .sweep_protocol import Command, SweepClient, SweepGoneError
+from .tracking import Tracker
 from .trial import release_memory, run_trial
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ BEAT_SECONDS = 5.0
 """Between heartbeats of a running trial, as the SDK's agents do it."""
 IDLE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Between questions for work; the last one for ever. W&B's limits ask for no less on average."""
-PATIENCE_ENV = "FINETUNE_TRACKER_PATIENCE"
 HOPELESS = 3
 """After so many bad configurations in a row, and nothing else ever, the sweep's parameters are what is wrong."""
 
@@ -52,9 +51,9 @@ class Agent:
         patience: Seconds that the tracker may be unreachable before the agent gives up.
     """
 
-    def __init__(self, session: Session, patience: float | None = None) -> None:
+    def __init__(self, session: Session, patience: float) -> None:
         self._session = session
-        self._patience = float(os.environ.get(PATIENCE_ENV, "300")) if patience is None else patience
+        self._patience = patience
         self._client = SweepClient(session.config.tracking) if session.topology.leads else None
         self._waiting: deque[Command] = deque()
         self._exiting = threading.Event()
@@ -166,14 +165,23 @@ class Agent:
                     log.warning("Trial %s ended early: %s", command.run_id, failure)
                 error.__traceback__ = None  # its frames hold the model
             else:
-                tracker.finish(0)
-                metrics = result.metrics
-                log.info("Trial %s finished: WER %.4f.", command.run_id, metrics.wer if metrics else float("nan"))
-            if failure is not None:
+                failure = self._finish(tracker, result)
+            if failure is not None and not isinstance(failure, TrackerUnavailableError):
                 release_memory()
                 end_failed(tracker, failure)
         self._counts[_outcome(failure)] += 1
         return failure
+
+    def _finish(self, tracker: Tracker, result: TrialResult) -> TrackerUnavailableError | None:
+        """Ends a successful run; returns the tracker's failure to take it, which is the agent's, not the trial's."""
+        try:
+            tracker.finish(0)
+        except TrackerUnavailableError as error:
+            log.warning("%s", error)
+            return error
+        forget(self._session.config, result.run_id, self._session.topology)
+        log.info("Trial %s finished: WER %.4f.", result.run_id, result.metrics.wer if result.metrics else float("nan"))
+        return None
 
     @contextmanager
     def _beating(self, run_id: str) -> Any:

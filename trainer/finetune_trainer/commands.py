@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from .checkpoint import CheckpointStore
 from .contract import ExitCode, FailureClass, ModelRef, TrialConfig, TrialResult
 from .control import Control
 from .distributed import Topology, join, leave
-from .errors import PreemptedError, StoppedError, TrialError, as_trial_error
+from .errors import PreemptedError, StoppedError, TrackerUnavailableError, TrialError, as_trial_error
 from .hyperparameters import Hyperparameters
 from .manifest import Manifest
 from .session import Session, threads
@@ -41,6 +42,7 @@ def train(
                 log.exception("The trial failed unexpectedly.", exc_info=error)
             return end_failed(tracker, failure), failure.exit_code
         tracker.finish(0)
+        forget(config, result.run_id, topology)
         return result, ExitCode.DONE
     finally:
         leave()
@@ -51,11 +53,12 @@ def serve(
 ) -> tuple[TrialResult, ExitCode]:
     """Serves a sweep's trials until the tracker says that it is over."""
     from .agent import Agent
+    from .wandb_tracker import patience
 
     topology = _start()
     try:
         session = Session.open(config, topology, control, downloader(config), manifests)
-        return Agent(session).run()
+        return Agent(session, patience()).run()
     finally:
         leave()
 
@@ -67,7 +70,6 @@ def evaluate(
     candidate: str | None = None,
 ) -> tuple[TrialResult, ExitCode]:
     """Scores the configuration's model, and a candidate against it if one is given; reports to no tracker."""
-    from .models import load_base
     from .trial import judge_scores
 
     topology = _start()
@@ -77,16 +79,9 @@ def evaluate(
         baseline = {name: session.baseline(name) for name in names}
         scores = baseline
         if candidate is not None:
-            other = load_base(ModelRef(name=candidate), downloader(config))
-            judged = Session.open(
-                config.model_copy(update={"model": ModelRef(name=candidate)}),
-                topology,
-                control,
-                downloader(config),
-                manifests,
-            )
-            model = other.build().to(topology.device)
-            scores = {name: judged.evaluate(model, name) for name in names}
+            changed = config.model_copy(update={"model": ModelRef(name=candidate)})
+            judged = Session.open(changed, topology, control, downloader(config), manifests)
+            scores = {name: judged.baseline(name) for name in names}
         return judge_scores(session, scores, baseline), ExitCode.DONE
     finally:
         leave()
@@ -130,7 +125,10 @@ def end_failed(tracker: Tracker, failure: TrialError) -> TrialResult:
         tracker.mark_preempting()
     elif not isinstance(failure, StoppedError):
         tracker.summarize({"failure/class": str(failure.failure_class), "failure/message": str(failure)[:1000]})
-    tracker.finish(143 if preempted else 1)
+    try:
+        tracker.finish(143 if preempted else 1)
+    except TrackerUnavailableError as error:
+        log.warning("%s", error)  # what ended the trial is still what the pod has to tell
     failure_class = None if isinstance(failure, StoppedError) else failure.failure_class
     return TrialResult(
         state="preempted" if failure.failure_class is FailureClass.PREEMPTED else "failed",
@@ -139,6 +137,12 @@ def end_failed(tracker: Tracker, failure: TrialError) -> TrialResult:
         failure_class=failure_class,
         message=str(failure)[:1024],
     )
+
+
+def forget(config: TrialConfig, run_id: str | None, topology: Topology) -> None:
+    """Removes the checkpoints of a trial whose result has arrived."""
+    if config.checkpoints is not None and run_id and topology.leads:
+        CheckpointStore(config.checkpoints.path, run_id, "").clear()
 
 
 def downloader(config: TrialConfig) -> Downloader | None:

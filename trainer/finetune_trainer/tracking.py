@@ -72,7 +72,11 @@ class Tracker(Protocol):
         """Tells that the process will be ended and the run wants to be continued."""
 
     def finish(self, exit_code: int) -> None:
-        """Ends the run, after all has been sent."""
+        """Ends the run, after all has been sent.
+
+        Raises:
+            TrackerUnavailableError: It could not be sent.
+        """
 
 
 class NullTracker:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .checkpoint import CheckpointStore
-from .contract import TrialMetrics, TrialResult
+from .contract import RegressionCount, TrialMetrics, TrialResult
 from .evaluation import Score, by_error_type, judge_suite, outcomes
 from .gates import judge, pass_rate
 from .hyperparameters import Hyperparameters
@@ -107,8 +107,6 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
             result = result.model_copy(
                 update={"artifact": _keep_model(session, tracker, model, base, result, hyperparameters)}
             )
-        if store is not None and topology.leads:
-            store.clear()
         return result.model_copy(
             update={"run_id": tracker.run_id, "run_url": tracker.run_url, "seconds": round(time.monotonic() - began, 3)}
         )
@@ -164,6 +162,7 @@ def judge_scores(session: Session, scores: Mapping[str, Score], baseline: Mappin
         ),
         error_types={kind: rate for kind, (rate, _) in types.items()},
         suites=suites,
+        regression=RegressionCount(passed=sum(suite.passed for suite in suites), total=len(suites)) if suites else None,
         gates=verdicts,
     )
 

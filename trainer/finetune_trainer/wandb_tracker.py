@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,16 @@ from typing import Any
 
 import wandb
 
-from .contract import GateVerdict, SuiteResult, Tracking
+from .contract import ExitCode, GateVerdict, SuiteResult, Tracking
 from .errors import TrackerUnauthorizedError, TrackerUnavailableError, TrialError
 from .quality import QualityReport
 from .tracking import Number
 
 log = logging.getLogger(__name__)
 
+PATIENCE_ENV = "FINETUNE_TRACKER_PATIENCE"
+PREEMPTED_PATIENCE = 15.0
+"""Of a process that was told to end; Kubernetes kills it 30 s after."""
 TABLE_ROWS = 500
 """Rows of a per-utterance table; those with most errors come first. W&B's pages become slow with more."""
 
@@ -283,8 +287,35 @@ class WandbTracker:
         self._run.mark_preempting()
 
     def finish(self, exit_code: int) -> None:
-        """Sends what is left and ends the run."""
-        self._run.finish(exit_code=exit_code)
+        """Sends what is left and ends the run.
+
+        Raises:
+            TrackerUnavailableError: The server did not take it in time. The SDK would try for days, on a machine that
+                is paid for; what is left stays in the run's folder for `wandb sync`.
+        """
+        over = threading.Event()
+        problems: list[Exception] = []
+
+        def end() -> None:
+            try:
+                self._run.finish(exit_code=exit_code)
+            except Exception as error:
+                problems.append(error)
+            over.set()
+
+        threading.Thread(target=end, name="wandb-finish", daemon=True).start()
+        seconds = PREEMPTED_PATIENCE if exit_code == ExitCode.PREEMPTED else patience()
+        if not over.wait(seconds) or problems:
+            reason = _line(problems[0]) if problems else f"no answer within {seconds:.0f} s"
+            raise TrackerUnavailableError(
+                f"The tracker did not take the end of run {self.run_id} ({reason}); "
+                f"`wandb sync {self._run.settings.sync_dir}` sends it later."
+            )
+
+
+def patience() -> float:
+    """Seconds for which the tracker may be unreachable."""
+    return float(os.environ.get(PATIENCE_ENV, "300"))
 
 
 def use_server(tracking: Tracking) -> None:

@@ -1,0 +1,116 @@
+"""`WandbTracker` alone, against a real tracker: what a user's own script would call."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from finetune_tracker.testing import TrackerProcess, running_tracker
+from finetune_trainer.contract import GateVerdict, SuiteResult, Tracking
+from finetune_trainer.errors import TrackerUnauthorizedError, TrackerUnavailableError
+from finetune_trainer.quality import Issue, QualityReport
+from finetune_trainer.wandb_tracker import WandbTracker, pie_chart
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess]:
+    with running_tracker(tmp_path_factory.mktemp("tracker")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def client(tracker: TrackerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in tracker.client_env(tmp_path / "client").items():
+        if name.startswith(("WANDB", "HOME")):
+            monkeypatch.setenv(name, value)
+    yield
+    import wandb
+
+    wandb.teardown()
+    os.environ.pop("WANDB_SERVICE", None)
+
+
+def settings(tracker: TrackerProcess) -> Tracking:
+    return Tracking(base_url=tracker.base_url, entity=tracker.entity, project="alone", tags=("nightly",))
+
+
+def test_all_that_can_be_reported_arrives(tracker: TrackerProcess, tmp_path: Path) -> None:
+    import wandb
+
+    run = WandbTracker.start(settings(tracker), config={"learning_rate": 1e-4}, directory=str(tmp_path))
+    for step in range(1, 4):
+        run.log({"train/loss": 1 / step}, step=step)
+    report = QualityReport("cases.jsonl", 10, 9, 8, 36.0, [Issue(3, "a.wav", "too_long", "40 s")])
+    run.log_dataset(report, {"train_size": 7, "test_size": 2}, {"accent": 6, "noise": 3})
+    row = {"audio": "a.wav", "seconds": 1.0, "error_type": "accent", "reference": "go", "baseline": "no"}
+    run.log_comparison("test", [row | {"candidate": "go", "baseline_wer": 1.0, "wer": 0.0, "outcome": "pass"}])
+    run.log_error_types({"accent": (0.1, 0.3)})
+    run.log_suites([SuiteResult(name="core", utterances=5, wer=0.2, baseline_wer=0.1, degraded=1, passed=False)])
+    run.log_gates([GateVerdict(name="minImprovement", value=0.2, threshold=0.1, passed=True)])
+    run.log_backlog(100, 64, {"accent": 60})
+    run.log_deployment("e/p/stt:v3", "production", {"wer": 0.1})
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(b"w")
+    name = run.log_model("stt", model, {"wer": 0.1})
+    assert name == f"{tracker.entity}/alone/stt:v0"
+    dataset = tmp_path / "cases.jsonl"
+    dataset.write_text("{}\n")
+    run.use_dataset("cases", str(dataset), str(dataset), None)
+    run.use_model(name)
+    run_id = run.run_id
+    run.finish(0)
+
+    seen = wandb.Api(timeout=60).run(f"{tracker.entity}/alone/{run_id}")
+    assert seen.state == "finished"
+    assert seen.config["learning_rate"] == 1e-4
+    summary = dict(seen.summary)
+    expected = {
+        "data/error_cases": 8, "data/train_size": 7, "data/quality/too_long": 1, "data/error_type/accent": 6,
+        "test/wer_by_type/accent": 0.1, "regression/core/degradation": pytest.approx(0.1), "gates/passed": True,
+        "errors/total": 100, "errors/correction_rate": 0.64, "deployments/artifact": "e/p/stt:v3",
+    }  # fmt: skip
+    assert {key: summary[key] for key in expected} == expected
+    tables = {"data/issues", "test/utterances", "test/error_types", "regression/suites", "gates/verdicts"}
+    assert tables <= set(summary)
+    assert {summary[table]["_type"] for table in tables} == {"table-file"}
+    assert summary["test/wer_distribution"]["_type"] == "histogram"
+    assert summary["data/error_types_pie"]["_type"] == "html-file"
+    losses = [(point["train/step"], point["train/loss"]) for point in seen.scan_history(["train/step", "train/loss"])]
+    assert losses == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert {artifact.type for artifact in seen.used_artifacts()} == {"dataset", "model"}
+
+
+def test_a_wrong_key_is_refused_by_name(
+    tracker: TrackerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with pytest.raises(TrackerUnauthorizedError, match=r"API.key"):
+        WandbTracker.start(settings(tracker), config={}, directory=str(tmp_path))
+
+
+def test_a_tracker_that_dies_does_not_hold_the_machine_for_ever(
+    tracker: TrackerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUNE_TRACKER_PATIENCE", "2")
+    run = WandbTracker.start(settings(tracker), config={}, directory=str(tmp_path))
+    run_id = run.run_id
+    tracker.kill()
+    try:
+        run.log({"train/loss": 1.0}, step=1)
+        with pytest.raises(TrackerUnavailableError, match="wandb sync"):
+            run.finish(0)
+    finally:
+        tracker.start()
+    assert run_id
+
+
+def test_a_pie_chart_is_a_document_with_a_slice_per_kind() -> None:
+    svg = ET.fromstring(pie_chart({"accent": 3, "<noise>": 1, "none": 0}, "Types"))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(svg.findall(f"{space}path")) == 2
+    assert [text.text for text in svg.findall(f"{space}text")] == ["Types", "accent: 3 (75%)", "<noise>: 1 (25%)"]
+    assert len(ET.fromstring(pie_chart({"all": 3}, "One")).findall(f"{space}circle")) == 1
