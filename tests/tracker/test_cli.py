@@ -67,6 +67,27 @@ def test_health_and_metrics(client, tracker):
     assert 'finetune_tracker_request_seconds_count{route="file_stream",status="200"}' in text
 
 
+def test_prune_frees_what_nothing_refers_to(tmp_path):
+    from finetune_tracker.database import connect
+    from finetune_tracker.prune import prune
+
+    create = """mutation($f: [String!]!) { createRunFiles(input: {entityName: "local", projectName: "p", runName: "r",
+      files: $f}) { files { uploadUrl } } }"""
+    with running_tracker(tmp_path) as server:
+        client = Client(server.base_url, server.api_key, project="p")
+        client.run("r")
+        for name, data in (("kept", b"kept"), ("gone", b"gone!")):
+            (file,) = client.call(create, f=[name])["createRunFiles"]["files"]
+            client.http.put(file["uploadUrl"], data=data, timeout=10)
+        db = connect(tmp_path / "tracker.sqlite3")
+        db.execute("DELETE FROM run_files WHERE name = 'gone'")
+        assert prune(db, tmp_path) == (0, 0), "touched a moment ago"
+        assert prune(db, tmp_path, idle=-1) == (1, 5)
+        db.close()
+        assert command("prune", "--data", tmp_path).stdout == "0 files, 0 bytes\n"
+        assert client.http.get(f"{server.base_url}/files/local/p/r/kept", timeout=10).content == b"kept"
+
+
 def test_migrations_add_up_to_the_present_schema(tmp_path):
     from finetune_tracker.database import connect, migrate
     from finetune_tracker.migrations import MIGRATIONS

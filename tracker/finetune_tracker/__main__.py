@@ -1,4 +1,4 @@
-"""Command line: `finetune-tracker serve | user | export`."""
+"""Command line: `finetune-tracker serve | user | prune | export`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from finetune_tracker.app import create_app
 from finetune_tracker.database import connect, migrate, transaction
 from finetune_tracker.errors import TrackerError
 from finetune_tracker.export import export
+from finetune_tracker.prune import prune
 from finetune_tracker.settings import Settings
 from finetune_tracker.wire import WireClient
 
@@ -111,6 +112,17 @@ def list_users(args: argparse.Namespace) -> None:
             print(f"{row['name']}\t{row['teams'] or '-'}\t{row['keys']} keys")
 
 
+def prune_files(args: argparse.Namespace) -> None:
+    """Free the space of contents that nothing refers to any more."""
+    db = connect(args.data / "tracker.sqlite3")
+    try:
+        migrate(db)
+        count, size = prune(db, args.data)
+    finally:
+        db.close()
+    print(f"{count} files, {size} bytes")
+
+
 def export_projects(args: argparse.Namespace) -> None:
     """Send projects to another W&B server; may be repeated to send what is new."""
     settings = Settings.from_env(data=args.data)
@@ -169,6 +181,10 @@ def _parser() -> argparse.ArgumentParser:
     command = users.add_parser("list", help="list users")
     _data_argument(command)
     command.set_defaults(run=list_users)
+
+    command = commands.add_parser("prune", help="free the space of deleted runs' and artifacts' files")
+    _data_argument(command)
+    command.set_defaults(run=prune_files)
 
     command = commands.add_parser("export", help="send projects to another W&B server (also while this one serves)")
     _data_argument(command)

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from finetune_tracker import filestream, web
 from finetune_tracker.blobs import check_file_name
+from finetune_tracker.database import is_temporary
 from finetune_tracker.errors import BadRequest, NotFound, TooLarge, TrackerError, Unavailable
 from finetune_tracker.graphql import Operation
 from finetune_tracker.history import dump
@@ -27,7 +28,7 @@ from finetune_tracker.service import Caller, Service, record_blob
 from finetune_tracker.settings import Settings
 
 _log = logging.getLogger(__name__)
-_TEMPORARY = ("locked", "busy", "full", "disk i/o", "unable to open")
+_LARGE = 256 << 10
 
 Endpoint = Callable[[Service, Request], Awaitable[Response]]
 
@@ -91,7 +92,8 @@ async def file_stream(service: Service, request: Request) -> Response:
     body = await _body(request, limit)
     viewer = await service.viewer(request.headers.get("authorization"))
     body = filestream.decompress(body, request.headers.get("content-encoding"), limit)
-    post = filestream.parse_post(body)
+    # Parsing megabytes, as they come after an outage, must not hold up the other requests.
+    post = filestream.parse_post(body) if len(body) < _LARGE else await asyncio.to_thread(filestream.parse_post, body)
 
     def job(db: sqlite3.Connection) -> bool:
         number = filestream.find_run(db, entity, project, run, viewer.entities)
@@ -250,9 +252,8 @@ def _guard(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitabl
         except TrackerError as e:
             response = _error(e.status, str(e))
         except sqlite3.OperationalError as e:
-            temporary = any(word in str(e).lower() for word in _TEMPORARY)
             _log.warning("%s: database: %s", name, e)
-            response = _error(Unavailable.status if temporary else 400, f"database: {e}")
+            response = _error(Unavailable.status if is_temporary(e) else 400, f"database: {e}")
         except asyncio.CancelledError:
             raise
         except Exception as e:

@@ -139,10 +139,6 @@ class BlobStore:
         shutil.rmtree(self._root / "parts" / upload, ignore_errors=True)
         return size
 
-    def delete(self, entity_id: int, md5: str) -> None:
-        """Forget a content that nothing refers to any more."""
-        self.path(entity_id, md5).unlink(missing_ok=True)
-
     def _part(self, upload: str, number: int) -> Path:
         if not _UPLOAD_ID.fullmatch(upload) or not 1 <= number <= 100_000:
             raise BadRequest("malformed multipart upload")

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from finetune_tracker.errors import TrackerError, Unavailable
+from finetune_tracker.errors import Unavailable
 from finetune_tracker.migrations import MIGRATIONS
 
 T = TypeVar("T")
@@ -176,12 +176,17 @@ class Database:
                 loop.call_soon_threadsafe(_resolve, future, value, error)
 
 
+def is_temporary(error: sqlite3.Error) -> bool:
+    """Whether the same request may succeed later: locked, disk full, I/O errors."""
+    return any(word in str(error).lower() for word in ("locked", "busy", "full", "disk i/o", "unable to open"))
+
+
 def _resolve(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
     if future.done():
         return
     if error is None:
         future.set_result(value)
-    elif isinstance(error, sqlite3.OperationalError) and not isinstance(error, TrackerError):
+    elif isinstance(error, sqlite3.Error) and is_temporary(error):
         future.set_exception(Unavailable(f"the database cannot write: {error}"))
     else:
         future.set_exception(error)

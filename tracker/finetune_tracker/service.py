@@ -184,7 +184,8 @@ _PREPARED: dict[str, Prepare] = {
 def record_blob(db: sqlite3.Connection, entity_id: int, md5: str, size: int, now: float) -> None:
     """Note that a content is on disk."""
     db.execute(
-        "INSERT INTO blobs (entity_id, md5, size, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO blobs (entity_id, md5, size, touched_at) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET touched_at = excluded.touched_at",
         (entity_id, md5, size, now),
     )
 

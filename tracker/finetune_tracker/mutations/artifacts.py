@@ -232,7 +232,8 @@ def _upload(ctx: Context, wish: dict[str, Any]) -> dict[str, Any]:
         "uploadMultipartUrls": None,
         "artifact": Artifact(ctx, row),
     }
-    if ctx.one("SELECT 1 FROM blobs WHERE entity_id = ? AND md5 = ?", entity, md5) is not None:
+    touched = ctx.db.execute("UPDATE blobs SET touched_at = ? WHERE entity_id = ? AND md5 = ?", (ctx.now, entity, md5))
+    if touched.rowcount:
         return node
     node["uploadUrl"] = ctx.link(f"/upload/blob/{entity}/{md5}", f"put:{entity}:{md5}")
     if wish.get("upload_parts_input"):
