@@ -22,6 +22,7 @@ NAMES = frozenset(
         "lora_rank",
         "lora_alpha",
         "max_grad_norm",
+        "input_seconds",
     }
 )
 """Hyperparameters of the trainer; an unknown name is an error, never ignored."""

@@ -94,7 +94,7 @@ class OutcomePlanner(SweepPlanner):
             return self.progress("Promoting", "Promotes the best run.", requeue)
         self._publish()
         gain = f", {best.relative_improvement:.1%} better than the baseline" if best.relative_improvement else ""
-        message = f"Best {best.metric} {best.value:g}{gain}; {tally}."
+        message = f"Best {best.metric} {best.value:g}{gain}; {tally}.{self.reserved}"
         self.status = lifecycle.complete(self.status, reason, message, self.generation, self.now)
         return self.done(SOON)
 

@@ -31,9 +31,6 @@ def problem(observed: Observed[SweepRun]) -> str | None:
     spec = observed.resource.spec
     if lifecycle.fingerprint(spec) == observed.resource.status.spec_hash:
         return None  # what has started was sound
-    for field in ("stages", "specialise", "continuous"):
-        if getattr(spec, field):
-            return f"spec.{field}: is reserved; this version searches in one stage, once"
     if fault := sweepconfig.problem(spec):
         return fault
     if fault := podtemplate.check(spec.trainer.pod_template):
@@ -99,7 +96,7 @@ class _Planner(AgentsPlanner, OutcomePlanner):
             conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
             promotion=old.promotion,
         )
-        return self.progress("Accepted", "The search starts.", timedelta())
+        return self.progress("Accepted", f"The search starts.{self.reserved}", timedelta())
 
     def _settle(self) -> Plan[SweepRunStatus]:
         """After the end: agents that do not leave are stopped, Jobs get their time to live, promotions go on."""

@@ -20,6 +20,12 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         self.sweep = observed.tracker.sweep
 
     @property
+    def reserved(self) -> str:
+        """A sentence about fields that this version accepts and does not carry out; nothing is ignored in silence."""
+        given = [name for name in ("stages", "specialise", "continuous") if getattr(self.spec, name)]
+        return f" Not carried out by this version: spec.{', spec.'.join(given)}." if given else ""
+
+    @property
     def counts(self) -> TrialCounts:
         """Trials by state."""
         return self.status.trials or TrialCounts()
