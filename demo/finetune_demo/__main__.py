@@ -73,9 +73,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="finetune-demo", description="From a correction backlog to a promoted speech model, on this machine."
     )
     parser.add_argument("--seed", type=int, default=0, help="of base model, speech and training (0)")
-    parser.add_argument(
-        "--base", choices=get_args(Family), default="whisper", help="family of the base model (whisper)"
-    )
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
     parser.add_argument("--dir", type=Path, default=Path("build/demo"), help="folder of this run (build/demo)")
     parser.add_argument("--cache", type=Path, default=Path("build/cache"), help="kept between runs (build/cache)")
