@@ -142,3 +142,37 @@ def test_schemas_that_are_refused(schema, field):
 )
 def test_plain_schemas_are_fine(schema):
     assert check_schema(obj(f=schema), "s", status=True) == []
+
+
+def root(**more):
+    return {"type": "object", "properties": {"spec": {"type": "object"}}, **more}
+
+
+@pytest.mark.parametrize(
+    ("schema", "fields"),
+    [
+        (root(oneOf=[{"required": ["spec"]}]), ["s"]),
+        (root(nullable=True), ["s", "s.nullable"]),
+        ({"type": "object", "additionalProperties": TEXT}, ["s", "s.additionalProperties"]),
+        (root(required=["spec"]), []),
+    ],
+)
+def test_roots(schema, fields):
+    assert [error.field for error in check_schema(schema, "s", status=True)] == fields
+
+
+def test_the_two_ways_to_write_int_or_string():
+    both = [{"type": "integer"}, {"type": "string"}]
+    for form in ({"anyOf": both}, {"allOf": [{"anyOf": both}]}):
+        schema = {"x-kubernetes-int-or-string": True, **form}
+        assert check_schema(obj(f=schema), "s", status=True) == []
+        assert validate("50%", Node(schema), "f") == []
+        assert validate(7, Node(schema), "f") == []
+
+
+def test_a_default_of_null_is_none():
+    schema = {**NUMBER, "default": None}
+    assert check_schema(obj(f=schema), "s", status=True) == []
+    value = {}
+    apply_defaults(value, Node(obj(f=schema)))
+    assert value == {}

@@ -13,7 +13,7 @@ def apply_defaults(value: Any, node: Node) -> None:
     if isinstance(value, dict):
         for name, child in node.properties.items():
             if value.get(name) is None and (name not in value or not child.nullable):
-                if "default" in child.raw:
+                if child.raw.get("default") is not None:
                     value[name] = copy.deepcopy(child.raw["default"])
                 elif name in value and not child.open:
                     del value[name]

@@ -28,6 +28,32 @@ _EXTENSION_NAMES = (
     "validations",
 )
 _EXTENSIONS = tuple("x-kubernetes-" + name for name in _EXTENSION_NAMES)
+_AT_ROOT = frozenset(
+    [
+        "description",
+        "type",
+        "format",
+        "title",
+        "maximum",
+        "exclusiveMaximum",
+        "minimum",
+        "exclusiveMinimum",
+        "maxLength",
+        "minLength",
+        "pattern",
+        "maxItems",
+        "minItems",
+        "uniqueItems",
+        "multipleOf",
+        "required",
+        "items",
+        "properties",
+        "externalDocs",
+        "example",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-validations",
+    ]
+)
 _SIZES = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _UNSUPPORTED = (
     "definitions",
@@ -56,7 +82,13 @@ def check_schema(schema: Raw, at: str, status: bool) -> list[FieldError]:
     if status and kind != "object":
         text = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
         errors.append(FieldError("Invalid", f"{at}.type", text, kind or ""))
+    elif status and any(schema[key] not in (None, False, [], {}) for key in schema if key not in _AT_ROOT):
+        known = " ".join(sorted(_AT_ROOT))
+        text = f"only [{known}] fields are allowed at the root of the schema if the status subresource is enabled"
+        errors.append(FieldError("Invalid", at, text, schema))
     errors += _node(schema, at, root=True)
+    if schema.get("additionalProperties"):
+        errors.append(FieldError("Forbidden", f"{at}.additionalProperties", "must not be used at the root"))
     if kind != "object":
         found = FieldError("Required", f"{at}.type", "must not be empty at the root") if not kind else None
         errors.append(found or FieldError("Invalid", f"{at}.type", "must be object at the root", kind))
@@ -90,8 +122,8 @@ def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
     kind = schema.get("type")
     loose = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if kind is None and not loose and not root:
-        errors.append(FieldError("Required", f"{at}.type", "must not be empty for specified object fields"))
-        return errors if not _known_place(at) else _as_item(errors, at)
+        what = "array items" if at.endswith(".items") else "object fields"
+        return [FieldError("Required", f"{at}.type", f"must not be empty for specified {what}")]
     if kind is not None and kind not in _TYPES:
         errors.append(unsupported(f"{at}.type", kind, _TYPES))
     errors += _values(schema, at)
@@ -105,15 +137,6 @@ def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
     for child, where in _children(schema, at):
         errors += _node(child, where)
     return errors
-
-
-def _known_place(at: str) -> bool:
-    return at.endswith((".items", ".additionalProperties"))
-
-
-def _as_item(errors: list[FieldError], at: str) -> list[FieldError]:
-    what = "array items" if at.endswith(".items") else "additionalProperties"
-    return [FieldError("Required", errors[0].field, f"must not be empty for specified {what}")]
 
 
 def _values(schema: Raw, at: str) -> list[FieldError]:
@@ -176,10 +199,12 @@ def _lists(schema: Raw, at: str) -> list[FieldError]:
         errors.append(FieldError("Required", f"{at}.items", "must be specified"))
     if isinstance(items, list):
         errors.append(FieldError("Forbidden", f"{at}.items", "items must be a schema object and not an array"))
+    if keys and list_type != "map":
+        text = "must be map if x-kubernetes-list-map-keys is non-empty"
+        errors.append(
+            FieldError("Required" if not list_type else "Invalid", f"{at}.x-kubernetes-list-type", text, list_type)
+        )
     if list_type is None:
-        if keys:
-            text = "must be map if x-kubernetes-list-map-keys is non-empty"
-            errors.append(FieldError("Required", f"{at}.x-kubernetes-list-type", text))
         return errors
     if kind != "array":
         text = "must be array if x-kubernetes-list-type is specified"
@@ -187,12 +212,6 @@ def _lists(schema: Raw, at: str) -> list[FieldError]:
     if list_type not in ("atomic", "set", "map"):
         errors.append(unsupported(f"{at}.x-kubernetes-list-type", list_type, ["atomic", "map", "set"]))
     items = items if isinstance(items, dict) else {}
-    if list_type != "map" and keys:
-        errors.append(
-            FieldError(
-                "Forbidden", f"{at}.x-kubernetes-list-map-keys", "must be unset unless x-kubernetes-list-type is map"
-            )
-        )
     if list_type == "map":
         errors += _keyed(items, keys, at)
     if list_type == "set" and items:
@@ -230,7 +249,7 @@ def _keyed(items: Raw, keys: list[str], at: str) -> list[FieldError]:
         child = properties.get(key)
         if child is None:
             text = "entries must all be names of item properties"
-            errors.append(FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys[{index}]", text, key))
+            errors.append(FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys", text, keys))
             continue
         if child.get("type") in ("array", "object"):
             errors.append(
@@ -248,7 +267,9 @@ def _keyed(items: Raw, keys: list[str], at: str) -> list[FieldError]:
             text = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable"
             errors.append(FieldError("Forbidden", f"{at}.items.properties[{key}].nullable", text))
         if key in keys[:index]:
-            errors.append(FieldError("Duplicate", f"{at}.x-kubernetes-list-map-keys[{index}]", "", key))
+            errors.append(
+                FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys", "must not contain duplicate entries", keys)
+            )
     return errors
 
 
@@ -327,7 +348,7 @@ def _junctor(schema: Raw, at: str, int_or_string: bool) -> list[FieldError]:
 
 def _defaults(schema: Raw, at: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    if "default" in schema:
+    if schema.get("default") is not None:
         errors += _default(schema, f"{at}.default")
     for child, where in _children(schema, at):
         errors += _defaults(child, where)
@@ -337,8 +358,6 @@ def _defaults(schema: Raw, at: str) -> list[FieldError]:
 def _default(schema: Raw, at: str) -> list[FieldError]:
     """A default must fit its own schema once it is pruned and defaulted itself."""
     node, value, unknown = Node(schema), copy.deepcopy(schema["default"]), list[str]()
-    if value is None and not node.nullable:
-        return [FieldError("TypeInvalid", at, f' in body must be of type {node.type}: "null"', "null")]
     prune(value, node, "", unknown)
     if unknown:
         return [FieldError("Invalid", at, "must not have unknown fields", schema["default"])]
