@@ -7,19 +7,17 @@ import pytest
 from finetune_sandbox.testing import PYTHON, SHELL, eventually
 
 
-def run(cluster, namespace, script, image=SHELL, name="pod", **options):
+def run(cluster, namespace, script, image=SHELL, name="pod", seconds=20, **options):
     """Runs a script to its end; returns exit code and output."""
     pod_options = options.pop("pod", {})
     container = {"name": "main", "image": image, "args": ["-c", script], **options}
     spec = {"restartPolicy": "Never", "containers": [container], "terminationGracePeriodSeconds": 0, **pod_options}
     path = f"/api/v1/namespaces/{namespace}/pods"
     cluster.api("POST", path, {"metadata": {"name": name}, "spec": spec})
-    pod = eventually(
-        lambda: (p := cluster.api("GET", f"{path}/{name}"))["status"].get("phase") in ("Succeeded", "Failed") and p
+    ended = eventually(
+        lambda: cluster.api("GET", f"{path}/{name}")["status"]["containerStatuses"][0]["state"]["terminated"], seconds
     )
-    return pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], cluster.api(
-        "GET", f"{path}/{name}/log"
-    )
+    return ended["exitCode"], cluster.api("GET", f"{path}/{name}/log")
 
 
 def test_what_a_pod_writes_outside_its_volumes_never_reaches_the_machine(sandbox, namespace, tmp_path):
@@ -123,3 +121,30 @@ def test_shared_memory_and_unix_sockets_work(sandbox, namespace, script):
 def test_no_mounts_are_left_on_the_machine(sandbox, namespace):
     run(sandbox, namespace, "true")
     assert str(sandbox.data) not in Path("/proc/self/mountinfo").read_text()
+
+
+NESTED = """
+import os, pathlib
+from finetune_sandbox.testing import SHELL, eventually, start
+
+assert os.getuid() != 0
+with start(pathlib.Path("/tmp/nested")) as cluster:
+    steal = f"cat {cluster.kubeconfig} {cluster.data}/pki/*"
+    script = f"echo x > /volume/x; touch /tmp/y; {steal}; echo bye > /dev/termination-log"
+    mounts = [{"name": "v", "mountPath": "/volume"}]
+    container = {"name": "main", "image": SHELL, "args": ["-c", script], "volumeMounts": mounts}
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]}
+    pods = "/api/v1/namespaces/default/pods"
+    cluster.api("POST", pods, {"metadata": {"name": "one"}, "spec": spec})
+    state = lambda: cluster.api("GET", f"{pods}/one")["status"]["containerStatuses"][0]["state"]
+    ended = eventually(lambda: state()["terminated"])
+    assert ended["message"] == "bye\\n", ended
+    assert "PRIVATE KEY" not in cluster.api("GET", f"{pods}/one/log")
+    assert not pathlib.Path("/tmp/y").exists()
+"""
+
+
+@pytest.mark.slow
+def test_a_sandbox_works_for_an_ordinary_user_even_inside_a_pod(sandbox, namespace):
+    code, output = run(sandbox, namespace, NESTED, image=PYTHON, seconds=60)
+    assert code == 0, output
