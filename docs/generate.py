@@ -139,7 +139,7 @@ def command_line() -> str:
         "## Exit codes of the trainer",
         table(("code", "meaning"), ((str(int(code)), text) for code, text in TRAINER_CODES.items())),
     ]
-    root = click.Context(cli, info_name="finetune")
+    root = cli.context_class(cli, info_name="finetune", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(root, name)
         assert command is not None
