@@ -91,7 +91,7 @@ def wrong_ends(sweep_runs: list[dict[str, Any]], jobs: list[dict[str, Any]], sta
 
 
 def secrets_in(stage: Stage) -> list[str]:
-    """Places where the API key, plain or in base64, can be read: logs of operator and pods, every object but Secrets."""
+    """Places where the API key can be read, plain or in base64: logs of operator and pods, every object but Secrets."""
     key = stage.tracker.api_key
     needles = [key, base64.b64encode(key.encode()).decode(), base64.b64encode(f"api:{key}".encode()).decode()]
     places = {"operator.log": (stage.folder / "operator.log").read_text(errors="replace")}

@@ -22,6 +22,7 @@ def bare(cluster: Cluster, namespace: str, tracker: TrackerProcess, operator: Op
 # -- why is it not running? -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @KINDS
 def test_missing_secret(bare: Lab, kind: str):
     bare.create(kind, "x", trials=1) if kind == "SweepRun" else bare.create(kind, "x")
@@ -34,6 +35,7 @@ def test_missing_secret(bare: Lab, kind: str):
     bare.await_condition(kind, "x", "Complete")
 
 
+@pytest.mark.slow
 def test_wrong_key(bare: Lab):
     bare.secret(value="w" * 40)
     bare.create("FinetuneJob", "x")
@@ -53,8 +55,8 @@ def test_dead_tracker(lab: Lab, kind: str):
     lab.await_condition(kind, "x", "Complete")
 
 
-@KINDS
-def test_unschedulable(lab: Lab, kind: str):
+def test_unschedulable(lab: Lab):
+    kind = "FinetuneJob"
     lab.create(kind, "x", trainer={"resources": {"gpus": 64}})
     status = lab.await_reason(kind, "x", "Unschedulable", 15)
     assert "nvidia.com/gpu" in ready(status)["message"]
@@ -63,8 +65,8 @@ def test_unschedulable(lab: Lab, kind: str):
     assert float(status["usage"]["gpuHours"]) >= 0
 
 
-@KINDS
-def test_image_that_cannot_be_pulled(lab: Lab, kind: str):
+def test_image_that_cannot_be_pulled(lab: Lab):
+    kind = "SweepRun"
     lab.create(kind, "x", trainer={"image": "registry.test/none:1"})
     status = lab.await_reason(kind, "x", "ImagePullFailed", 15)
     assert "registry.test/none:1" in ready(status)["message"]
@@ -118,6 +120,7 @@ def test_a_bad_spec_stalls_until_it_is_put_right(lab: Lab, kind: str):
 # -- failure classes --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "failure", "attempts"),
     [
@@ -136,6 +139,7 @@ def test_a_training_that_fails(lab: Lab, script: dict[str, Any], failure: str, a
     assert lab.jobs()[0]["status"].get("failed") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "counted"),
     [
@@ -182,6 +186,7 @@ def test_an_agent_with_a_bad_configuration_fails_the_sweep_at_once(lab: Lab):
     eventually(lambda: not lab.pods("Running"))
 
 
+@pytest.mark.slow
 def test_agents_that_are_killed_are_replaced_and_failed_trials_are_counted(lab: Lab):
     lab.create("SweepRun", "x", {"fail": 3, "exit": 137, "after": 3, "attempt": 1}, trials=8, parallelism=1)
     status = lab.await_condition("SweepRun", "x", "Complete", 90)

@@ -82,7 +82,7 @@ def run_on(world: World, turns: int = 120) -> None:
         world.pass_time(11)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS, max_size=40))
 def test_planning_again_from_the_applied_state_is_empty(events):
     world = World("SweepRun", sweep_run(trials=5, parallelism=2))
@@ -94,7 +94,7 @@ def test_planning_again_from_the_applied_state_is_empty(events):
     assert plan.status is None or plan.status.to_wire() == world.status
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=40), st.integers(1, 3))
 def test_never_more_agents_than_parallelism_nor_more_sweeps_than_one(events, parallelism):
     world = World("SweepRun", sweep_run(trials=5, parallelism=parallelism))
@@ -105,7 +105,7 @@ def test_never_more_agents_than_parallelism_nor_more_sweeps_than_one(events, par
     assert len(world.sweeps) <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS, max_size=40), st.booleans())
 def test_it_ends_with_all_trials_and_never_counts_more_than_the_cap(events, greedy):
     world = World("SweepRun", sweep_run(trials=6, parallelism=2), greedy=greedy)
@@ -123,7 +123,7 @@ def test_it_ends_with_all_trials_and_never_counts_more_than_the_cap(events, gree
         assert world.status["bestRun"]["value"] <= 0.5
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=30))
 def test_finished_never_unfinishes(events):
     world = World("SweepRun", sweep_run(trials=3, parallelism=2))
@@ -141,7 +141,7 @@ def test_finished_never_unfinishes(events):
     assert (world.status["bestRun"], len(world.sweeps)) == (best, sweeps)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=30))
 def test_suspended_means_no_agent(events):
     world = World("SweepRun", sweep_run(trials=20, parallelism=3))
@@ -154,7 +154,7 @@ def test_suspended_means_no_agent(events):
     assert world.holds("Suspended") or world.holds("Complete") or world.holds("Failed")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS | EDITS, max_size=30), st.booleans())
 def test_deletion_always_ends(events, down):
     world = World("SweepRun", sweep_run(trials=20, parallelism=3))
@@ -167,7 +167,7 @@ def test_deletion_always_ends(events, down):
     assert not world.finalizer
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(EVENTS | st.sampled_from(["suspend", "resume"]), max_size=40))
 def test_a_finetune_job_ends_once_and_its_plan_is_then_empty(events):
     world = World(

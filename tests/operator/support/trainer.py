@@ -1,4 +1,4 @@
-"""A scripted trainer: obeys the trial contract and speaks W&B's protocol, trains nothing, needs only the standard library.
+"""A scripted trainer: obeys the trial contract, speaks W&B's protocol, trains nothing, needs the standard library only.
 
 What it does is in `dataset.uri`, as a query string: `script:?seconds=0.2&exit=3`.
 
@@ -72,9 +72,9 @@ class Tracker:
 
     def start_run(self, name: str, config: dict[str, Any], sweep: str | None) -> None:
         self.query(
-            "mutation UpsertBucket($name: String, $entity: String, $project: String, $config: JSONString, $sweep: String, "
-            "$state: String) { upsertBucket(input: {name: $name, entityName: $entity, modelName: $project, "
-            "config: $config, sweep: $sweep, state: $state}) { bucket { id name } inserted } }",
+            "mutation UpsertBucket($name: String, $entity: String, $project: String, $config: JSONString, "
+            "$sweep: String, $state: String) { upsertBucket(input: {name: $name, entityName: $entity, "
+            "modelName: $project, config: $config, sweep: $sweep, state: $state}) { bucket { id name } inserted } }",
             name=name,
             entity=self.entity,
             project=self.project,
@@ -94,8 +94,8 @@ class Tracker:
     def log_artifact(self, name: str, run: str) -> str | None:
         digest = hashlib.md5(f"{name}{run}".encode()).hexdigest()
         made = self.query(
-            "mutation CreateArtifact($entity: String!, $project: String!, $type: String!, $name: String!, $run: String!, "
-            "$digest: String!) { createArtifact(input: {entityName: $entity, projectName: $project, "
+            "mutation CreateArtifact($entity: String!, $project: String!, $type: String!, $name: String!, "
+            "$run: String!, $digest: String!) { createArtifact(input: {entityName: $entity, projectName: $project, "
             "artifactTypeName: $type, artifactCollectionName: $name, runName: $run, digest: $digest, "
             'digestAlgorithm: MANIFEST_MD5, aliases: [{artifactCollectionName: $name, alias: "latest"}], '
             "enableDigestDeduplication: true}) { artifact { id state } } }",
@@ -180,8 +180,9 @@ class Script:
 def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
     sweep = config["tracking"]["sweepID"]
     made = tracker.query(
-        "mutation CreateAgent($host: String!, $project: String!, $entity: String!, $sweep: String!) { createAgent(input: "
-        "{host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) { agent { id } } }",
+        "mutation CreateAgent($host: String!, $project: String!, $entity: String!, $sweep: String!) { "
+        "createAgent(input: {host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) "
+        "{ agent { id } } }",
         host=os.environ.get("HOSTNAME", "pod"),
         project=tracker.project,
         entity=tracker.entity,
@@ -192,8 +193,8 @@ def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
 
     def beat() -> list[dict[str, Any]]:
         answer = tracker.query(
-            "mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) { agentHeartbeat(input: {id: $id, "
-            "metrics: $metrics, runState: $runState}) { agent { id } commands } }",
+            "mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) { "
+            "agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) { agent { id } commands } }",
             id=identity,
             metrics="{}",
             runState=json.dumps({current: True} if current else {}),
