@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ async def up(options: Options) -> None:
 
     Raises:
         ValueError: The images file is malformed.
+        OSError: Pods cannot be isolated here, or the control plane did not start.
     """
     images = load_images(options.images)
     options.data.mkdir(parents=True, exist_ok=True)
@@ -56,18 +57,15 @@ async def up(options: Options) -> None:
             informers[CONFIG_MAPS].on_change(clock.observe)
             context = Context(client, informers, clock, options.data)
             tasks = [asyncio.create_task(run_controllers(context, options.nodes > 0), name="controllers")]
+            usable: list[Awaitable[object]] = [_usable(informers)]
             if options.nodes > 0:
                 names = [f"sandbox-{number}" for number in range(options.nodes)]
                 hidden = [str(path.resolve()) for path in (options.data, options.kubeconfig)]
                 kubelet = Kubelet(client, informers, images, names, options.gpus, options.data, hidden, clock.now)
                 tasks.append(asyncio.create_task(kubelet.run(), name="kubelet"))
-            stopping = asyncio.create_task(stop.wait())
+                usable.append(kubelet.ready.wait())
             try:
-                ready = asyncio.create_task(_usable(informers))
-                await asyncio.wait({ready, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-                if ready.done():
-                    print("ready", flush=True)
-                await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                await _until_stopped(stop, tasks, asyncio.gather(*usable))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -76,6 +74,19 @@ async def up(options: Options) -> None:
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
             raise result
+
+
+async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]], ready: asyncio.Future[Any]) -> None:
+    """Says when the sandbox can be used, and returns when it is to end or a part of it has ended by itself."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({ready, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            print("ready", flush=True)
+        await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ready.cancel()
+        stopping.cancel()
 
 
 async def _usable(informers: Informers) -> None:

@@ -21,9 +21,9 @@ from finetune_sandbox.events import Recorder
 from finetune_sandbox.informers import Informers
 from finetune_sandbox.kubelet.host import GPU, Host, gpus_of
 from finetune_sandbox.kubelet.hosts import hosts_file
-from finetune_sandbox.kubelet.images import Image
+from finetune_sandbox.kubelet.images import Image, default_path
 from finetune_sandbox.kubelet.pod import FINISHED, PodWorker
-from finetune_sandbox.kubelet.runtime import Runtime
+from finetune_sandbox.kubelet.runtime import USER, Runtime, StartError
 from finetune_sandbox.objects import Key, Object, is_deleting, key_of, text_time, uid_of
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,14 @@ class Kubelet:
         self._runtime = Runtime()
         self._host: Host | None = None
         self.recorder = Recorder(client, "kubelet", now)
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
-        """Runs pods until cancelled; then ends them all, at once."""
+        """Runs pods until cancelled; then ends them all.
+
+        Raises:
+            OSError: This machine does not let containers be isolated.
+        """
         shutil.rmtree(self._data_dir / "kubelet" / "pods", ignore_errors=True)
         async with (
             self._runtime,
@@ -78,6 +83,7 @@ class Kubelet:
             )
             recording = asyncio.create_task(self.recorder.run())
             try:
+                await self._check_isolation(self._host)
                 for name in self._nodes:
                     await self._register(name)
                 await self._informers.wait_synced()
@@ -87,12 +93,34 @@ class Kubelet:
                 self._pods.on_delete(self._pod_deleted)
                 self._services.on_change(lambda service, _old: self._names_changed(service))
                 self._services.on_delete(self._names_changed)
+                self.ready.set()
                 await asyncio.Event().wait()
             finally:
                 for task in self._tasks.values():
                     task.cancel()
                 recording.cancel()
                 await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _check_isolation(self, host: Host) -> None:
+        """Starts and ends a container, so that a machine that cannot is told at once and not by every pod."""
+        specification = {
+            **{name: [] for name in ("mounts", "hide", "passable", "devices", "groups")},
+            "hostname": "check",
+            "root": str(host.mount_point),
+            "log": os.devnull,
+            "read_only": False,
+            "home": None,
+            "uid": USER,
+            "gid": USER,
+            "cwd": "/",
+            "argv": ["true"],
+            "env": {"PATH": default_path()},
+        }
+        try:
+            process = await self._runtime.start(specification)
+        except StartError as error:
+            raise OSError(f"pods cannot be isolated here ({error}); run as root or allow user namespaces") from error
+        await process.ended
 
     async def _register(self, name: str) -> None:
         """Creates or renews the Node object."""
