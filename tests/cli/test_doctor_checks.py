@@ -52,6 +52,7 @@ def test_a_silent_operator_is_a_fault_after_a_while():
 def test_a_service_address_is_not_judged_from_outside():
     answer = TrackerAnswer("http://tracker.finetune.svc:8080", "unreachable", "no such host")
     assert verdicts(Facts("team", tracker=answer))["tracker"][0] == "unknown"
+    assert verdicts(Facts("team", tracker=answer, resource=resource(sweep())))["tracker"][0] == "unknown"
     seen = resource(sweep(), running("TrackerUnreachable", "no route"))
     assert verdicts(Facts("team", tracker=answer, resource=seen))["tracker"][0] == "fault"
 

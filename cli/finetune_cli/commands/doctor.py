@@ -76,7 +76,7 @@ def _target(cluster: Cluster, reference: str | None, file: str | None) -> Resour
         document["metadata"].setdefault("namespace", cluster.namespace)
         return resources.parse(document)
     if reference is None:
-        return None
+        return None  # the installation alone
     try:
         return resources.find(cluster, reference)
     except CliError as error:

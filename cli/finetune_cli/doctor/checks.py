@@ -196,6 +196,9 @@ def tracker(facts: Facts) -> Iterator[Finding]:
         fix = "check wandb.baseURL, the network policy and the proxy"
         if reason is not None and reason.reason == "TrackerUnreachable":
             yield fault("tracker", f"neither the operator nor this machine reaches {answer.url}: {answer.detail}", fix)
+        elif facts.resource is None:
+            message = f"{answer.url} does not answer from here: {answer.detail}"
+            yield unknown("tracker", message, "name a resource, which says where its runs go, or give --tracker-url")
         elif ".svc" in answer.url:
             how = "from here, which a Service address never is; the operator tells in the resource's status"
             yield unknown("tracker", f"{answer.url} is not reachable {how}", "kubectl port-forward, and --tracker-url")
