@@ -165,7 +165,7 @@ def test_hyperband_stops_the_bad_trials(impatient):
     def told():
         return [a.beat(r) for a, r in zip(agents, runs, strict=True)]
 
-    wait_until(lambda: told()[2] == [{"type": "stop", "run_id": runs[2]}], 20)
+    wait_until(lambda: told()[2] == [{"type": "stop", "run_id": runs[2]}], 60)
     assert told()[0] == []
     assert impatient.stream(runs[2])["stopped"] is True
 
@@ -211,6 +211,7 @@ def test_a_sweep_without_agents_finishes_when_its_last_run_ends(impatient):
         ({"method": "nonsense", "parameters": {"a": {"value": 1}}}, "nonsense"),
         ({"method": "grid", "parameters": {"a": {"min": 0.0, "max": 1.0}}}, "grid"),
         (RANDOM | {"run_cap": 0}, "run_cap"),
+        (RANDOM | {"metric": "loss"}, "metric"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_its_reason(client, config, named):

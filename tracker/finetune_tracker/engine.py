@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -178,11 +179,14 @@ def quiet() -> None:
 
 def main() -> None:
     """Run the child on stdin and stdout."""
-    with contextlib.suppress(OSError):
-        os.nice(5)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     quiet()
+    # The imports take seconds, and somebody waits for the answer; only then does this process step back.
+    importlib.import_module("sweeps.random_search")
+    importlib.import_module("sweeps.grid_search")
+    with contextlib.suppress(OSError):
+        os.nice(5)
     sink, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not end up among the answers
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         serve(sys.stdin, sink)

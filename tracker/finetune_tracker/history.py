@@ -67,16 +67,13 @@ def tail(db: sqlite3.Connection, run: int, table: str, count: int = 1) -> str:
     return json.dumps([row["line"] for row in rows][::-1])
 
 
-def metric_values(db: sqlite3.Connection, run: int, metric: str, start: int) -> tuple[int, list[float]]:
-    """(next offset, numbers logged under `metric` from offset `start` on)."""
-    if '"' in metric:
-        return start, []
+def metric_values(db: sqlite3.Connection, run: int, metric: str, start: int) -> list[float]:
+    """Numbers logged under `metric` from offset `start` on."""
     rows = db.execute(
-        "SELECT offset, json_extract(line, ?) AS value FROM history WHERE run_id = ? AND offset >= ? ORDER BY offset",
+        "SELECT json_extract(line, ?) AS value FROM history WHERE run_id = ? AND offset >= ? ORDER BY offset",
         (f'$."{metric}"', run, start),
-    ).fetchall()
-    values = [float(row["value"]) for row in rows if isinstance(row["value"], int | float)]
-    return (rows[-1]["offset"] + 1 if rows else start), values
+    )
+    return [float(row["value"]) for row in rows if isinstance(row["value"], int | float)]
 
 
 def parse_object(text: object, name: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _FLYING = "runs.state IN ('pending', 'running', 'preempting')"
 
 Command = dict[str, Any]
+_EXIT: list[Command] = [{"type": "exit"}]
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,6 @@ class Beat:
     commands: list[Command] | None
 
 
-@dataclass(frozen=True)
-class Search:
-    """What the engine needs for the next suggestion."""
-
-    spec: dict[str, Any]
-    runs: list[dict[str, Any]]
-
-
 class Scheduler:
     """Serves the agents of all sweeps."""
 
@@ -70,8 +63,8 @@ class Scheduler:
         self._limits = Timeouts(settings.run_timeout, settings.run_grace, settings.agent_timeout)
         self._booted_at = time.time()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        # run -> (offset its history starts at, next offset to read, values of the sweep's metric so far)
-        self._metrics: dict[int, tuple[int, int, list[float]]] = {}
+        # sweep -> run -> (offset its history starts at, next offset to read, values of the sweep's metric so far)
+        self._metrics: defaultdict[int, dict[int, tuple[int, int, list[float]]]] = defaultdict(dict)
         self._stopping: dict[int, asyncio.Task[None]] = {}
         self._stopped_at: dict[int, float] = {}
 
@@ -101,7 +94,7 @@ class Scheduler:
             await asyncio.sleep(interval)
             try:
                 await self._database.write(lambda db: reap(db, self._booted_at, time.time(), self._limits))
-            except TrackerError:
+            except Exception:
                 _log.exception("looking for silent runs failed; it will be tried again")
 
     async def close(self) -> None:
@@ -113,14 +106,13 @@ class Scheduler:
     async def _hand_out(self, sweep_id: int, agent_id: int) -> list[Command]:
         while True:
             found = await self._database.write(lambda db: _take_turn(db, sweep_id, agent_id, time.time()))
-            if not isinstance(found, Search):
+            if isinstance(found, list):
+                if found == _EXIT:
+                    self._metrics.pop(sweep_id, None)
                 return found
-            runs = await self._with_metrics(found, extremes=True)
-            config = await self._engine.suggest(found.spec, runs)
+            config = await self._engine.suggest(found, await self._runs(sweep_id, found, extremes=True))
             if config is None:
-                await self._database.write(
-                    lambda db: db.execute("UPDATE sweeps SET exhausted = 1 WHERE id = ?", (sweep_id,)) and None
-                )
+                await self._database.write(lambda db: _exhaust(db, sweep_id))
                 continue
             return await self._database.write(
                 lambda db, config=config: _create_run(db, sweep_id, agent_id, config, time.time())  # type: ignore[misc]
@@ -136,40 +128,53 @@ class Scheduler:
 
     async def _decide_stops(self, sweep_id: int, spec: dict[str, Any]) -> None:
         try:
-            runs = await self._database.read(lambda db: _snapshot(db, sweep_id))
-            names = await self._engine.stop(spec, await self._with_metrics(Search(spec, runs), extremes=False))
+            names = await self._engine.stop(spec, await self._runs(sweep_id, spec, extremes=False))
             if names:
                 await self._database.write(lambda db: _stop_runs(db, sweep_id, names, time.time()))
         except TrackerError as e:
             _log.warning("no early-termination decision for sweep %d: %s", sweep_id, e)
 
-    async def _with_metrics(self, search: Search, *, extremes: bool) -> list[dict[str, Any]]:
-        """The runs with the history of the sweep's metric, which is read incrementally and kept."""
-        metric = search.spec.get("metric") or {}
-        name = metric.get("name")
-        if not isinstance(name, str) or (extremes and search.spec.get("method") != "bayes"):
-            name = None
-        if name is not None:
-            stale = [r for r in search.runs if (r["start"], r["lines"]) != self._metrics.get(r["id"], (0, 0, []))[:2]]
-            if stale:
-                await self._database.read(lambda db: self._load(db, stale, name))
+    async def _runs(self, sweep_id: int, spec: dict[str, Any], *, extremes: bool) -> list[dict[str, Any]]:
+        """The sweep's runs as the engine wants them: with all values of its metric, or the least and the largest."""
+        method, metric = spec.get("method"), (spec.get("metric") or {}).get("name")
+        if extremes and method == "random":
+            return []  # what was drawn before does not matter
+        named = isinstance(metric, str) and '"' not in metric
+        wanted = metric if named and (not extremes or method == "bayes") else None
+        return await self._database.read(lambda db: self._read_runs(db, sweep_id, wanted, extremes))
+
+    def _read_runs(
+        self, db: sqlite3.Connection, sweep_id: int, metric: str | None, extremes: bool
+    ) -> list[dict[str, Any]]:
+        """Histories are read incrementally: only what was logged since the last time."""
         out = []
-        for run in search.runs:
-            values = self._metrics.get(run["id"], (0, 0, []))[2] if name is not None else []
+        # The parameters are those that were given out: user code may change its run's config.
+        rows = db.execute(
+            "SELECT id, name, state, coalesce(params, config) AS config, history_lines, history_start, "
+            "json_extract(summary, ?) AS value FROM runs WHERE sweep_id = ? ORDER BY id",
+            (f'$."{metric}"', sweep_id),
+        ).fetchall()
+        known = self._metrics[sweep_id]
+        for row in rows:
+            values: list[float] = []
+            if metric is not None:
+                start, offset, values = known.get(row["id"], (0, 0, []))
+                if start != row["history_start"] or offset > row["history_lines"]:  # it started over, or was rewound
+                    offset, values = 0, []
+                if offset < row["history_lines"]:
+                    values = values + metric_values(db, row["id"], metric, offset)
+                known[row["id"]] = (row["history_start"], row["history_lines"], values)
             picked = [min(values), max(values)] if extremes and values else values
             out.append(
-                {k: v for k, v in run.items() if k not in ("id", "lines", "start")}
-                | {"history": [{name: v} for v in picked]}
+                {
+                    "name": row["name"],
+                    "state": row["state"],
+                    "config": json.loads(row["config"]),
+                    "summaryMetrics": {} if row["value"] is None else {metric: row["value"]},
+                    "history": [{metric: value} for value in picked],
+                }
             )
         return out
-
-    def _load(self, db: sqlite3.Connection, stale: list[dict[str, Any]], metric: str) -> None:
-        for run in stale:
-            first, offset, values = self._metrics.get(run["id"], (0, 0, []))
-            if first != run["start"] or offset > run["lines"]:  # the run started over, or was rewound
-                offset, values = 0, []
-            _, more = metric_values(db, run["id"], metric, offset)
-            self._metrics[run["id"]] = (run["start"], run["lines"], values + more)
 
 
 def reap(db: sqlite3.Connection, booted_at: float, now: float, limits: Timeouts) -> None:
@@ -230,7 +235,8 @@ def _at_cancel(run: sqlite3.Row) -> RunState | None:
     return RunState.KILLED if run["state"] == RunState.PENDING else None
 
 
-def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float) -> list[Command] | Search:
+def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float) -> list[Command] | dict[str, Any]:
+    """The agent's commands, or the sweep's configuration if the engine is to be asked for the next trial."""
     sweep = db.execute("SELECT * FROM sweeps WHERE id = ?", (sweep_id,)).fetchone()
     if sweep is None:
         raise NotFound("this agent's sweep does not exist any more")
@@ -245,9 +251,9 @@ def _take_turn(db: sqlite3.Connection, sweep_id: int, agent_id: int, now: float)
         return _exit(db, agent_id)
     if decision is Turn.WAIT:
         return []
-    spec = json.loads(sweep["spec"])
+    spec: dict[str, Any] = json.loads(sweep["spec"])
     if decision is Turn.SEARCH:
-        return Search(spec, _snapshot(db, sweep_id))
+        return spec
     if decision is Turn.REISSUE:
         run = db.execute(
             "SELECT * FROM runs WHERE agent_id = ? AND state = 'pending' AND seen = 0 ORDER BY id", (agent_id,)
@@ -298,19 +304,8 @@ def _create_run(
     return [_command("run", name, config, json.loads(sweep["spec"]))]
 
 
-def _snapshot(db: sqlite3.Connection, sweep_id: int) -> list[dict[str, Any]]:
-    """The runs as the engine wants them, with the parameters that were given out: user code may change its config."""
-    rows = db.execute(
-        "SELECT id, name, state, coalesce(params, config) AS config, summary, history_lines, history_start FROM runs "
-        "WHERE sweep_id = ? ORDER BY id",
-        (sweep_id,),
-    )
-    return [
-        {"id": r["id"], "lines": r["history_lines"], "start": r["history_start"],
-         "name": r["name"], "state": r["state"],
-         "config": json.loads(r["config"]), "summaryMetrics": json.loads(r["summary"])}
-        for r in rows
-    ]  # fmt: skip
+def _exhaust(db: sqlite3.Connection, sweep_id: int) -> None:
+    db.execute("UPDATE sweeps SET exhausted = 1 WHERE id = ?", (sweep_id,))
 
 
 def _stop_runs(db: sqlite3.Connection, sweep_id: int, names: list[str], now: float) -> None:
@@ -342,7 +337,7 @@ def _finish(db: sqlite3.Connection, sweep_id: int, now: float) -> None:
 
 def _exit(db: sqlite3.Connection, agent_id: int) -> list[Command]:
     db.execute("UPDATE agents SET state = 'FINISHED' WHERE id = ?", (agent_id,))
-    return [{"type": "exit"}]
+    return _EXIT
 
 
 def _command(kind: str, run: str, params: dict[str, Any], spec: dict[str, Any]) -> Command:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,13 +122,12 @@ def running_tracker(
         server.stop()
 
 
-def wait_until(condition: object, timeout: float = 30.0, interval: float = 0.05) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 30.0, interval: float = 0.05) -> None:
     """Poll a callable until it is true.
 
     Raises:
         TimeoutError: It was not within `timeout` seconds.
     """
-    assert callable(condition)
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

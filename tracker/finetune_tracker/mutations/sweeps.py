@@ -55,6 +55,9 @@ def parse_spec(text: object) -> dict[str, Any]:
         raise BadRequest(f"the sweep configuration is not YAML: {e}") from e
     if not isinstance(value, dict) or not isinstance(value.get("parameters"), dict):
         raise BadRequest("the sweep configuration needs `method` and `parameters`")
+    for key in ("metric", "early_terminate"):
+        if not isinstance(value.get(key, {}), dict):
+            raise BadRequest(f"the sweep configuration's `{key}` must be an object")
     plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
     return plain
 
