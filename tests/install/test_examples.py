@@ -23,7 +23,7 @@ DOCUMENTS = {
     for path in sorted((MANIFESTS / "examples").glob("*.yaml"))
     for document in of_kind(load_all(path.read_text()), "SweepRun", "FinetuneJob")
 }
-SITUATIONS = (
+SITUATIONS = {
     "minimal",
     "whisper-one-gpu",
     "staged-search",
@@ -32,7 +32,7 @@ SITUATIONS = (
     "multi-node",
     "air-gapped",
     "promotion",
-)
+}
 
 
 def job(document: Json) -> Json:

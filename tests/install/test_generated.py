@@ -1,5 +1,7 @@
 """Generated files are what their sources say."""
 
+import tomllib
+
 import yaml
 
 from charts.generate import CHART, MANIFESTS, ROOT, outputs
@@ -26,3 +28,16 @@ def test_rendering_changes_nothing_in_a_crd_but_its_labels_and_annotations():
         assert document["metadata"].pop("annotations").items() >= source["metadata"].pop("annotations", {}).items()
         assert document == source
     assert rendered == {}
+
+
+def test_the_images_are_built_from_every_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {package.partition("/")[0] for package in packages} <= allowed
+    assert {
+        "pyproject.toml",
+        "constraints.txt",
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+    } <= allowed
