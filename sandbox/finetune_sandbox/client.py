@@ -19,7 +19,6 @@ from finetune_sandbox.objects import Object
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 _CONCURRENT_REQUESTS = 32
 
 
@@ -56,7 +55,6 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", kind="ConfigMap")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", kind="ServiceAccount")
 SERVICES = Resource("", "v1", "services", kind="Service")
 ENDPOINTS = Resource("", "v1", "endpoints", kind="Endpoints")
-QUOTAS = Resource("", "v1", "resourcequotas", kind="ResourceQuota")
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", kind="PersistentVolumeClaim")
 VOLUMES = Resource("", "v1", "persistentvolumes", namespaced=False, kind="PersistentVolume")
 JOBS = Resource("batch", "v1", "jobs", kind="Job")

@@ -165,9 +165,6 @@ class Informers:
             )
         return self._informers[resource][0]
 
-    def __contains__(self, resource: Resource) -> bool:
-        return resource in self._informers
-
     async def wait_synced(self) -> None:
         """Waits until every started informer has its first list."""
         await asyncio.gather(*(informer.synced.wait() for informer, _ in self._informers.values()))

@@ -145,7 +145,7 @@ class Kubelet:
                 self._spawn(uid, self._confirm(pod))
         else:
             self._begin(pod)
-        if pod["spec"].get("subdomain") and old is None:
+        if pod["spec"].get("subdomain") and not (old and old["spec"].get("nodeName")):
             self._names_changed(pod)
 
     def _begin(self, pod: Object) -> None:

@@ -27,6 +27,6 @@ def resident(pid: int) -> int:
 
 async def enforce(pid: int, limit: int, exceed: Callable[[], None]) -> None:
     """Calls `exceed` once when the container of that first process uses more than its limit, in bytes."""
-    while resident(pid) <= limit:  # noqa: ASYNC110 - nothing tells when memory grows
-        await asyncio.sleep(_INTERVAL)
+    while (used := resident(pid)) <= limit:  # noqa: ASYNC110 - nothing tells when memory grows
+        await asyncio.sleep(_INTERVAL if used > limit / 2 else 3 * _INTERVAL)
     exceed()

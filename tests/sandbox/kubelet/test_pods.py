@@ -341,6 +341,15 @@ def test_names_of_services_and_peers_resolve(pods):
     assert [line.split()[0] for line in out.splitlines()] == ["127.0.0.1"] * 4
 
 
+def test_a_peer_that_starts_later_resolves_too(pods):
+    pods.create("services", {"metadata": {"name": "peers"}, "spec": {"clusterIP": "None", "ports": [{"port": 29500}]}})
+    wait = "until getent hosts rank-1.peers; do sleep 0.1; done"
+    pods.start("-c", wait, name="first", pod={"hostname": "rank-0", "subdomain": "peers"})
+    pods.running("first")
+    pods.start("-c", "true", name="second", pod={"hostname": "rank-1", "subdomain": "peers"})
+    assert pods.ended("first")["exitCode"] == 0
+
+
 def test_files_of_a_deleted_pod_are_removed(pods):
     uid = pods.start("-c", "echo x > /tmp/x")["metadata"]["uid"]
     pods.ended()
