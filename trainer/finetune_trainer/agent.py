@@ -19,6 +19,7 @@ from .commands import end_failed, forget, open_tracker
 from .contract import AgentCounts, ExitCode, FailureClass, TrialResult
 from .errors import (
     BadConfigError,
+    DivergedError,
     OutOfMemoryError,
     PreemptedError,
     StoppedError,
@@ -41,6 +42,10 @@ IDLE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Between questions for work; the last one for ever. W&B's limits ask for no less on average."""
 HOPELESS = 3
 """After so many bad configurations in a row, and nothing else ever, the sweep's parameters are what is wrong."""
+
+
+_ALIKE = (BadConfigError, DivergedError, StoppedError)
+"""Failures that all processes of a trial meet at the same step, so that they go on together."""
 
 
 class Agent:
@@ -81,17 +86,12 @@ class Agent:
             if command is None:
                 break
             error = self._trial(command)
-            if isinstance(error, BadConfigError):
-                bad_in_a_row += 1
-            else:
-                bad_in_a_row = -HOPELESS if error is None else 0
+            bad_in_a_row = bad_in_a_row + 1 if isinstance(error, BadConfigError) else 0
             if isinstance(error, PreemptedError | TrackerUnavailableError | TrackerUnauthorizedError):
                 failure = error
             elif bad_in_a_row >= HOPELESS and not self._counts["finished"]:
                 failure = BadConfigError(f"{bad_in_a_row} trials in a row had no chance; the last one: {error}")
-            elif (
-                error is not None and session.topology.size > 1 and not isinstance(error, BadConfigError | StoppedError)
-            ):
+            elif error is not None and session.topology.size > 1 and not isinstance(error, _ALIKE):
                 failure = error  # the processes may have parted; a restart brings them together
         if failure is None and session.control.preempted:
             failure = PreemptedError("The pod was asked to end between two trials.")
