@@ -59,6 +59,7 @@ format: $(STAMP)  ## let ruff rewrite what it can
 .PHONY: manifests
 manifests: $(STAMP)  ## write the CRDs from the operator's models
 	$(BIN)/python -m finetune_operator.crdgen manifests/crds
+	$(BIN)/python charts/generate.py
 
 SCALE ?= 1
 .PHONY: chaos

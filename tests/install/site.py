@@ -69,7 +69,7 @@ class Site:
     def install(self, chosen: Json, chart: Path = CHART) -> None:
         """`helm install --wait --create-namespace`."""
         loaded = Chart.load(chart)
-        self.helm().install(loaded, self.release, values=chosen, create_namespace=True, wait="watcher", timeout=60)
+        self.helm().install(loaded, self.release, values=chosen, create_namespace=True, wait="watcher", timeout=180)
 
     def get(self, path: str) -> Json:
         answer: Json = self.cluster.api("GET", path)

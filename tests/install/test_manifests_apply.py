@@ -79,10 +79,10 @@ def overlay(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     for kind in ("Deployment", "StatefulSet"):
         for document in of_kind(documents, kind):
             name = f"{kind}/{document['metadata']['name']}"
-            cluster.kubectl("-n", NAMESPACE, "rollout", "status", name, "--timeout=60s", timeout=90)
+            cluster.kubectl("-n", NAMESPACE, "rollout", "status", name, "--timeout=180s", timeout=200)
     yield request.param
     for plural in ("sweepruns", "finetunejobs"):
-        cluster.kubectl("-n", NAMESPACE, "delete", plural, "--all", timeout=90)
+        cluster.kubectl("-n", NAMESPACE, "delete", plural, "--all", timeout=180)
     cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=text, timeout=120)
     eventually(lambda: cluster.find(f"/api/v1/namespaces/{NAMESPACE}") is None, seconds=60)
 

@@ -78,7 +78,7 @@ def operator_pods(site: Site) -> list[str]:
 
 def test_it_installs_and_tests_itself(site):
     assert eventually(lambda: leader(site)) in operator_pods(site)
-    answer = site.helm().test(site.release, logs=False, timeout=90)
+    answer = site.helm().test(site.release, logs=False, timeout=180)
     assert answer["release"]["status"] == "deployed"
 
 
@@ -106,7 +106,7 @@ def test_an_upgrade_with_a_running_search_loses_nothing(site, chosen):
     jobs = {job["metadata"]["uid"] for job in site.items("/apis/batch/v1", "jobs")}
     (old,) = operator_pods(site)
     changed = {**chosen, "podAnnotations": {"restarted": "true"}}
-    release = site.helm().upgrade(Chart.load(CHART), site.release, values=changed, wait="watcher", timeout=60)
+    release = site.helm().upgrade(Chart.load(CHART), site.release, values=changed, wait="watcher", timeout=180)
     assert (release["revision"], release["chart_version"]) == (2, "0.1.0")
     eventually(lambda: operator_pods(site) != [old] and leader(site) in operator_pods(site), seconds=40)
     after = site.await_condition("SweepRun", "long", "Complete")
@@ -178,7 +178,7 @@ def test_uninstalling_leaves_nothing_hanging(site, cluster):
     site.create("SweepRun", "unfinished", "seconds=60", trainer=IMPATIENT)
     site.await_reason("SweepRun", "unfinished", "Running")
     assert site.get(site.path("SweepRun", "unfinished"))["metadata"]["finalizers"]
-    site.helm().uninstall(site.release, wait="watcher", timeout=60)
+    site.helm().uninstall(site.release, wait="watcher", timeout=180)
     left = site.get(f"{API}/sweepruns")["items"]
     assert {item["metadata"]["name"] for item in left} == {"errors", "long", "held", "unfinished"}
     assert all("finalizers" not in item["metadata"] for item in left)
@@ -186,6 +186,8 @@ def test_uninstalling_leaves_nothing_hanging(site, cluster):
     for group, plural in (("/apis/batch/v1", "jobs"), ("/api/v1", "serviceaccounts"), ("/api/v1", "configmaps")):
         names = {item["metadata"]["name"] for item in site.items(group, plural)}
         assert not {name for name in names if name.startswith(site.name)}, plural
+    pods = [pod["metadata"] for pod in site.items("/api/v1", "pods")]
+    assert not [pod["name"] for pod in pods if pod["name"].startswith(site.name) and "deletionTimestamp" not in pod]
     site.delete("SweepRun", "unfinished")
     eventually(lambda: cluster.find(site.path("SweepRun", "unfinished")) is None, seconds=10)
 
@@ -194,8 +196,8 @@ def test_cluster_wide_over_crds_that_were_kept(cluster):
     other = Site(cluster, namespace="platform")
     chosen = values(scope={"mode": "Cluster"}, secretAccess={"namespaces": ["speech"]}, crds={"enabled": False})
     other.install(chosen)
-    other.helm().test(other.release, timeout=90)
-    other.helm().uninstall(other.release, wait="watcher", timeout=60)
+    other.helm().test(other.release, timeout=180)
+    other.helm().uninstall(other.release, wait="watcher", timeout=180)
 
 
 def test_without_a_trace(site, cluster):
@@ -205,7 +207,7 @@ def test_without_a_trace(site, cluster):
     site.create("SweepRun", "doomed", "seconds=60", trainer=IMPATIENT)
     status = site.await_reason("SweepRun", "doomed", "Running")
     assert key not in str(status)
-    site.helm().uninstall(site.release, wait="watcher", timeout=90)
+    site.helm().uninstall(site.release, wait="watcher", timeout=180)
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     eventually(lambda: not cluster.api("GET", definitions)["items"])
     eventually(lambda: not [job for job in site.items("/apis/batch/v1", "jobs") if "finetune.dev/uid" in labels(job)])
