@@ -303,7 +303,7 @@ BUILTIN: dict[str, tuple[list[tuple[str, str, int]], Row]] = {
             "Source+",
             "Message",
             "First Seen+",
-            "Count:integer+",
+            "Count+",
             "Name+",
         ),
         _event,
@@ -342,9 +342,9 @@ BUILTIN: dict[str, tuple[list[tuple[str, str, int]], Row]] = {
     "resourcequotas": (_columns("Name", "Request", "Limit", "Age"), _quota),
     "rolebindings": (_columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), _binding),
     "clusterrolebindings": (_columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), _binding),
-    "roles": (_columns("Name", "Created At"), lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")]),
+    "roles": (_columns("Name", "Created At:date"), lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")]),
     "clusterroles": (
-        _columns("Name", "Created At"),
+        _columns("Name", "Created At:date"),
         lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")],
     ),
     "persistentvolumeclaims": (
@@ -390,7 +390,7 @@ BUILTIN: dict[str, tuple[list[tuple[str, str, int]], Row]] = {
         ],
     ),
     "customresourcedefinitions": (
-        _columns("Name", "Created At"),
+        _columns("Name", "Created At:date"),
         lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")],
     ),
 }

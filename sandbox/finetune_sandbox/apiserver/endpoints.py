@@ -58,6 +58,8 @@ class Result:
 def answer(state: State, call: Call) -> Result:
     """Carries out a request other than a watch or a log."""
     route, resource = call.route, call.resource
+    if not route.subresource and route.verb not in resource.verbs:
+        raise method_not_allowed()
     if route.verb == "list":
         return Result(read.list_objects(state, resource, call.namespace, call.query))
     if route.verb == "get":

@@ -14,7 +14,7 @@ from aiohttp import web
 from . import discovery, logs, rbac, write
 from .answers import json_answer, page_not_found, present, renderer, wanted_form
 from .endpoints import Call, answer
-from .errors import ApiError, bad_request
+from .errors import ApiError, bad_request, not_found
 from .faults import DisconnectError, Faults
 from .openapi import OpenApi
 from .resources import Resource
@@ -67,7 +67,11 @@ class Handler:
         attributes = rbac.Attributes(route.verb, route.group, route.resource, route.subresource, namespace, route.name)
         rbac.require(self.state.store, user, attributes)
         resource = self.state.registry.get(route.group, route.version, route.resource)
-        if resource is None or (route.subresource and route.subresource not in resource.subresources):
+        if resource is None:
+            return page_not_found()
+        if route.subresource and route.subresource not in resource.subresources:
+            if resource.custom is not None:
+                raise not_found(resource.group, resource.plural, route.name)
             return page_not_found()
         if resource.namespaced and route.namespace is None and (route.name or route.verb == "create"):
             return page_not_found()

@@ -144,7 +144,9 @@ def _check_namespace(state: State, resource: Resource, obj: Obj, namespace: str)
 def fit_path(resource: Resource, obj: Obj, namespace: str | None, name: str | None) -> None:
     """Checks name and namespace against the path, and fills them in."""
     meta = obj["metadata"]
-    if name is not None and meta.setdefault("name", name) != name:
+    if name is not None and not meta.get("name"):
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if name is not None and meta["name"] != name:
         raise bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
     if resource.namespaced:
         if meta.setdefault("namespace", namespace) != namespace:

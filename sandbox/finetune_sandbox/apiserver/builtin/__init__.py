@@ -18,7 +18,16 @@ KEEPS_STATUS = frozenset({"nodes", "namespaces"})
 """Resources whose status may be set when they are created."""
 
 _WORKLOADS = frozenset({"deployments", "replicasets", "statefulsets", "daemonsets"})
-_EMPTY_STATUS = frozenset({"jobs", "cronjobs", "deployments", "poddisruptionbudgets"})
+_EMPTY_STATUS: dict[str, tuple[str, ...]] = {
+    "jobs": (),
+    "cronjobs": (),
+    "deployments": (),
+    "replicasets": ("replicas",),
+    "statefulsets": ("replicas", "availableReplicas"),
+    "daemonsets": ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"),
+    "poddisruptionbudgets": ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"),
+}
+"""Counters that a status shows even when they are zero."""
 
 
 def default(resource: Resource, obj: Obj) -> None:
@@ -37,7 +46,7 @@ def default(resource: Resource, obj: Obj) -> None:
     elif (found := core.DEFAULTS.get(plural)) is not None:
         found(obj)
     if plural in _EMPTY_STATUS:
-        obj.setdefault("status", {})
+        obj["status"] = dict.fromkeys(_EMPTY_STATUS[plural], 0) | (obj.get("status") or {})
 
 
 def prepare(state: State, resource: Resource, obj: Obj) -> None:
@@ -54,8 +63,6 @@ def prepare(state: State, resource: Resource, obj: Obj) -> None:
         obj["spec"]["finalizers"] = ["kubernetes"]
     elif plural == "customresourcedefinitions":
         crd.prepare(obj)
-    elif plural == "replicasets":
-        obj.setdefault("status", {"replicas": 0})
     elif plural == "persistentvolumeclaims" and "storageClassName" not in obj["spec"]:
         for storage_class in state.store.items("storage.k8s.io/storageclasses"):
             if (storage_class["metadata"].get("annotations") or {}).get(
