@@ -47,6 +47,7 @@ export async function render() {
   const found = PAGES.map(([pattern, name]) => [location.pathname.match(pattern), name]).find(([match]) => match);
   let [name, parts] = found ? [found[1], found[0].slice(1).map((part) => part && decodeURIComponent(part))] : ["missing", []];
   try {
+    head(name, parts);  // something to see before the first answer
     session ??= await whoami();
     if (name === "login") return go("/", true);
     head(name, parts);

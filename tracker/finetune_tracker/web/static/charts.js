@@ -25,11 +25,12 @@ function box(title, build, height, description) {
   });
   observer.observe(holder);
   figure.destroy = () => { observer.disconnect(); plot?.destroy(); };
+  figure.draw = (data, text) => { plot?.setData(data); holder.setAttribute("aria-label", text); };
   return figure;
 }
 
-/** Lines over a common x. series: [{label, points: [[x, y], ...]}]. */
-export function lines(title, series, { x = "step", height = 200 } = {}) {
+/** Series as uPlot's columns over a common x. */
+function columnsOf(series) {
   const xs = [...new Set(series.flatMap((one) => one.points.map((point) => point[0])))].sort((a, b) => a - b);
   const place = new Map(xs.map((value, i) => [value, i]));
   const columns = series.map((one) => {
@@ -37,8 +38,14 @@ export function lines(title, series, { x = "step", height = 200 } = {}) {
     for (const [at, value] of one.points) column[place.get(at)] = value;
     return column;
   });
-  const last = series[0]?.points.at(-1);
-  return box(title, (width, holder) => new window.uPlot({
+  return [xs, ...columns];
+}
+
+/** Lines over a common x. series: [{label, points: [[x, y], ...]}]. The figure's `update(series)` moves them on. */
+export function lines(title, series, { x = "step", height = 200 } = {}) {
+  let data = columnsOf(series);
+  const describe = ([{ points }]) => `${title}: ${points.length} points, last ${number(points.at(-1)[1])}`;
+  const figure = box(title, (width, holder) => new window.uPlot({
     width, height, cursor: { focus: { prox: 24 } }, legend: { show: true, live: true },
     scales: { x: { time: false } },
     axes: [axis({ values }), axis({ values, size: 56 })],
@@ -46,7 +53,9 @@ export function lines(title, series, { x = "step", height = 200 } = {}) {
       label: one.label, stroke: colour(i), width: 1.5, spanGaps: true,
       points: { show: one.points.length < 60, size: 4 }, value: (_, value) => (value === null ? "–" : number(value)),
     }))],
-  }, [xs, ...columns], holder), height, last ? `${title}: ${series[0].points.length} points, last ${number(last[1])}` : title);
+  }, data, holder), height, describe(series));
+  figure.update = (next) => { data = columnsOf(next); figure.draw(data, describe(next)); };
+  return figure;
 }
 
 /** Points; `pick(index)` is called when one is chosen. points: [[x, y], ...]. */

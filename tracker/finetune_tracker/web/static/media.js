@@ -70,7 +70,7 @@ function rows(document, find) {
     numeric: (document.data ?? []).every((row) => typeof row[i] === "number" || row[i] === null),
     cell: (row, value) => (row[i]?._type ? media(row[i], find) : typeof value === "boolean" ? (value ? "yes" : "no") : number(value)),
   }));
-  const shown = table(columns, { filterable: (document.data ?? []).length > 8 });
+  const shown = table(columns, { filterable: (document.data ?? []).length > 8, size: 25 });
   shown.update(document.data ?? []);
   return shown.element;
 }

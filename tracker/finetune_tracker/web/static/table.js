@@ -2,13 +2,11 @@
 
 import { fill, h } from "./dom.js";
 
-const SIZE = 100;
-
 /**
  * columns: [{title, value(row) -> number|string, cell(row, value)?, numeric?}]. Returns {element, update(rows)}.
  * The order, the filter and the page survive an update.
  */
-export function table(columns, { filterable = true, sort = null, descending = false, label = "rows" } = {}) {
+export function table(columns, { filterable = true, sort = null, descending = false, label = "rows", size = 100 } = {}) {
   let rows = [], order = sort, down = descending, words = "", page = 0;
   const head = h("thead"), body = h("tbody"), foot = h("div", { class: "pager" });
   const filter = h("input", {
@@ -34,13 +32,13 @@ export function table(columns, { filterable = true, sort = null, descending = fa
   };
 
   function draw() {
-    const found = chosen(), pages = Math.max(1, Math.ceil(found.length / SIZE));
+    const found = chosen(), pages = Math.max(1, Math.ceil(found.length / size));
     page = Math.min(page, pages - 1);
     fill(head, h("tr", {}, columns.map((column, i) => h("th", {
       scope: "col", class: column.numeric ? "numeric" : null,
       "aria-sort": i === order ? (down ? "descending" : "ascending") : null,
     }, h("button", { onclick: () => { down = i === order ? !down : false; order = i; draw(); } }, column.title)))));
-    fill(body, found.slice(page * SIZE, (page + 1) * SIZE).map((row) => h("tr", {}, columns.map((column) => {
+    fill(body, found.slice(page * size, (page + 1) * size).map((row) => h("tr", {}, columns.map((column) => {
       const value = column.value(row);
       return h("td", { class: column.numeric ? "numeric" : null }, column.cell ? column.cell(row, value) : value);
     }))));

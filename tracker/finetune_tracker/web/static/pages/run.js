@@ -88,11 +88,26 @@ function histories(rows, hidden) {
   return [...found].sort(([a], [b]) => a.localeCompare(b));
 }
 
+/** Charts that stay on the page only get their new points, so that nothing jumps under a reader's pointer. */
 function redraw(holder, series, nothing, seconds = false) {
+  const shape = JSON.stringify(series.map(([key, points]) => [key, points.length > 1]));
+  const label = (key) => key.split("/").pop();
+  if (holder.dataset.shape === shape && series.length) {
+    series.forEach(([key, points], i) => holder.children[i].update([{ label: label(key), points }]));
+    return;
+  }
   for (const child of holder.children) child.destroy?.();
+  holder.dataset.shape = shape;
   fill(holder, series.length ? series.map(([key, points]) => (points.length > 1
-    ? lines(key.replace(/^system\./, ""), [{ label: key.split("/").pop(), points }], { x: seconds ? "seconds" : "step" })
-    : h("figure", { class: "chart single" }, h("figcaption", {}, key), h("strong", {}, number(points[0][1]))))) : empty(nothing));
+    ? lines(key.replace(/^system\./, ""), [{ label: label(key), points }], { x: seconds ? "seconds" : "step" })
+    : single(key, points))) : empty(nothing));
+}
+
+function single(key, points) {
+  const value = h("strong", {}, number(points[0][1]));
+  const figure = h("figure", { class: "chart single" }, h("figcaption", {}, key), value);
+  figure.update = ([{ points: next }]) => fill(value, number(next[0][1]));
+  return figure;
 }
 
 function summary(values) {
