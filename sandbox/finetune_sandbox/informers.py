@@ -114,7 +114,7 @@ class Informer:
         if owner := controller_of(obj):
             self._owned.setdefault(owner["uid"], {})[key] = obj
         for handler in self._changed:
-            handler(obj, old)
+            _call(handler, obj, old)
 
     def _remove(self, obj: Object) -> None:
         key = key_of(obj)
@@ -127,7 +127,7 @@ class Informer:
         del self.items[key]
         self._unindex(old)
         for handler in self._deleted:
-            handler(obj)
+            _call(handler, obj)
 
     def _unindex(self, obj: Object) -> None:
         if owner := controller_of(obj):
@@ -142,6 +142,14 @@ class Informer:
             self._remove(self.items[key])
         for item in listed.values():
             self._take(item)
+
+
+def _call(handler: Callable[..., None], *args: Object | None) -> None:
+    """Calls a handler; one that fails over an odd object must not end the watch for everybody."""
+    try:
+        handler(*args)
+    except Exception:
+        log.exception("handler %s failed", handler)
 
 
 def _version(obj: Object) -> int:

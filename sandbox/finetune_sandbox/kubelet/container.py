@@ -108,7 +108,7 @@ class ContainerWorker:
             else:
                 try:
                     return await self.host.runtime.start(await self._specification())
-                except (ConfigError, MountError, *TRANSIENT) as error:
+                except (ConfigError, MountError, OSError, *TRANSIENT) as error:
                     self.container.state = waiting("CreateContainerConfigError", str(error))
                     self._event("Warning", "Failed", f"Error: {error}")
                     self.changed()

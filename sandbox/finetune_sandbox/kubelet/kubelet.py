@@ -201,8 +201,9 @@ class Kubelet:
         wanted = (pod["metadata"].get("annotations") or {}).get(SIGNAL)
         before = ((old or pod)["metadata"].get("annotations") or {}).get(SIGNAL)
         if wanted and wanted != before and self._host:
-            number = signal.Signals[f"SIG{wanted.split()[0].removeprefix('SIG')}"]
-            self._host.later(worker.signal(number))
+            number = signal.Signals.__members__.get(f"SIG{wanted.split()[0].removeprefix('SIG')}")
+            if number:
+                self._host.later(worker.signal(number))
 
     def _hosts(self, pod: Object) -> str:
         return hosts_file(pod, self._services.in_namespace(key_of(pod)[0]), self._pods.in_namespace(key_of(pod)[0]))

@@ -150,7 +150,7 @@ class PodWorker:
             try:
                 self.pod.sources = await maker.set_up(volumes)
                 return True
-            except (MountError, ConfigError, *TRANSIENT) as error:
+            except (MountError, ConfigError, OSError, *TRANSIENT) as error:
                 self.host.recorder.event(obj, "Warning", "FailedMount", str(error))
             self._changed.set()
             await self.pod.pause(pause)
