@@ -7,13 +7,13 @@ import pytest
 from finetune_tracker.database import connect, migrate
 from finetune_tracker.errors import BadRequest, TooLarge
 from finetune_tracker.filestream import apply, decompress, parse_post
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")
 def db(tmp_path_factory):
-    found = connect(tmp_path_factory.mktemp("db") / "x.sqlite3", synchronous="NORMAL")
+    found = connect(tmp_path_factory.mktemp("db") / "x.sqlite3", synchronous="OFF")
     migrate(found)
     found.execute("INSERT INTO entities VALUES (1, 'e', 'user', 0)")
     found.execute("INSERT INTO projects (id, entity_id, name, created_at, updated_at) VALUES (1, 1, 'p', 0, 0)")
@@ -38,6 +38,7 @@ def row_of(db):
     return dict(db.execute("SELECT * FROM runs").fetchone())
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=8),
     repeats=st.lists(st.integers(1, 3), min_size=8, max_size=8),

@@ -7,7 +7,7 @@ import pytest
 from finetune_tracker.database import connect, migrate
 from finetune_tracker.errors import BadRequest
 from finetune_tracker.filters import RUNS, order_by, where
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 STATES = ["running", "finished", "failed"]
@@ -44,7 +44,7 @@ FILTER = st.recursive(
 
 @pytest.fixture(scope="module")
 def db(tmp_path_factory):
-    found = connect(tmp_path_factory.mktemp("db") / "x.sqlite3", synchronous="NORMAL")
+    found = connect(tmp_path_factory.mktemp("db") / "x.sqlite3", synchronous="OFF")
     migrate(found)
     found.execute("INSERT INTO entities VALUES (1, 'e', 'user', 0)")
     found.execute("INSERT INTO projects (id, entity_id, name, created_at, updated_at) VALUES (1, 1, 'p', 0, 0)")
@@ -88,6 +88,7 @@ def _clause(key, value, run):
     return tests[op]() if op in tests else actual is not None and actual >= operand
 
 
+@settings(deadline=None)
 @given(runs=st.lists(RUN, max_size=6), filters=FILTER)
 def test_sql_means_what_the_filter_says(db, runs, filters):
     fill(db, runs)
@@ -96,6 +97,7 @@ def test_sql_means_what_the_filter_says(db, runs, filters):
     assert found == [i for i, run in enumerate(runs) if holds(filters, run)]
 
 
+@settings(deadline=None)
 @given(runs=st.lists(RUN, max_size=8), descending=st.booleans())
 def test_runs_without_the_metric_come_last_in_both_directions(db, runs, descending):
     fill(db, runs)

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import os
 import socket
@@ -80,8 +81,6 @@ def test_another_entitys_content_cannot_be_claimed_by_its_digest(client, strange
     create = """mutation { createArtifact(input: {entityName: "eve", projectName: "p", artifactTypeName: "t",
       artifactCollectionName: "c", digest: "d", clientID: "1"}) { artifact { id } } }"""
     artifact = stranger.call(create)["createArtifact"]["artifact"]["id"]
-    import hashlib
-
     md5 = base64.b64encode(hashlib.md5(data).digest()).decode()
     files = """mutation($a: ID!, $m: String!) { createArtifactFiles(input: {artifactFiles: [
       {artifactID: $a, name: "w.bin", md5: $m}]}) { files { edges { node { uploadUrl } } } } }"""
@@ -148,6 +147,32 @@ def test_gzip_streams(client):
     answer = client.http.post(url, data=gzip.compress(body), headers={"content-encoding": "gzip"}, timeout=10)
     assert answer.status_code == 200
     assert client.runs()["runs"]["edges"][0]["node"]["historyLineCount"] == 100
+
+
+def test_large_files_arrive_in_parts(client):
+    """The SDK does so from 2 GiB on; parts are numbered, checked as a whole, and may be sent again."""
+    parts = [b"a" * 1000, b"b" * 1000, b"c" * 10]
+    md5 = base64.b64encode(hashlib.md5(b"".join(parts)).digest()).decode()
+    create = """mutation($p: String!) { createArtifact(input: {entityName: "local", projectName: $p,
+      artifactTypeName: "t", artifactCollectionName: "c", digest: "d", clientID: "1"}) { artifact { id } } }"""
+    artifact = client.call(create, p=client.project)["createArtifact"]["artifact"]["id"]
+    files = """mutation($a: ID!, $m: String!, $p: [P!]!) { createArtifactFiles(input: {artifactFiles: [{artifactID: $a,
+      name: "w", md5: $m, uploadPartsInput: $p}]}) { files { edges { node { storagePath uploadUrl
+      uploadMultipartUrls { uploadID uploadUrlParts { partNumber uploadUrl } } } } } } }"""
+    wish = [{"partNumber": n, "hexMD5": hashlib.md5(p).hexdigest()} for n, p in enumerate(parts, 1)]
+    (edge,) = client.call(files, a=artifact, m=md5, p=wish)["createArtifactFiles"]["files"]["edges"]
+    upload = edge["node"]["uploadMultipartUrls"]
+    complete = """mutation($a: ID!, $s: String!, $u: String!, $p: [P!]!) { completeMultipartUploadArtifact(input: {
+      artifactID: $a, storagePath: $s, uploadID: $u, completedParts: $p, completeMultipartAction: Complete}) {
+      digest } }"""
+    given = {"a": artifact, "s": edge["node"]["storagePath"], "u": upload["uploadID"], "p": wish}
+    assert status_of(client.call, complete, **given) == 400, "nothing was uploaded yet"
+    for part, link in zip(parts, upload["uploadUrlParts"], strict=True):
+        answer = client.http.put(link["uploadUrl"], data=part, timeout=10)
+        assert answer.headers["etag"].strip('"') == hashlib.md5(part).hexdigest()
+    assert client.call(complete, **given)["completeMultipartUploadArtifact"]["digest"]
+    (edge,) = client.call(files, a=artifact, m=md5, p=wish)["createArtifactFiles"]["files"]["edges"]
+    assert edge["node"]["uploadUrl"] is None, "it is here now"
 
 
 @pytest.mark.parametrize(

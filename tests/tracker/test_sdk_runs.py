@@ -196,7 +196,11 @@ def test_a_run_outlives_the_server(sdk, tmp_path):
         "    run.log_artifact(artifact).wait()\n"
     )
     with running_tracker(tmp_path / "server") as server:
-        env = server.client_env(tmp_path) | {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
+        env = server.client_env(tmp_path) | {
+            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
+            "WANDB_X_STATS_SAMPLING_INTERVAL": "1",
+            "WANDB_CONSOLE": "wrap",
+        }
         process = subprocess.Popen(
             [sys.executable, "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -218,3 +222,5 @@ def test_a_run_outlives_the_server(sdk, tmp_path):
         assert [row["x"] for row in found.scan_history()] == list(range(200))
         assert found.state == "finished"
         assert [a.name for a in found.logged_artifacts()] == ["m:v0"]
+        assert sum(line.content.strip() == "logged" for line in found.console_logs()) == 4
+        assert found.history(stream="system", pandas=False)[0]["_runtime"] > 0
