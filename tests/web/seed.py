@@ -104,6 +104,7 @@ def reports(source: random.Random, folder: Path) -> dict[str, Any]:
     ]
     columns = ["audio", "error_type", "reference", "baseline", "candidate", "baseline_wer", "wer"]
     rows[0][2] = "<script>window.hacked = 1</script>"
+    rows[0][6] = 1.0
     counts = wandb.Table(columns=["error type", "utterances"], data=[[kind, 3 + i] for i, kind in enumerate(KINDS)])
     points = wandb.Table(columns=["baseline_wer", "wer"], data=[[row[5], row[6]] for row in rows])
     sound = folder / "tone.wav"

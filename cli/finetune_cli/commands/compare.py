@@ -33,8 +33,11 @@ class Side:
         return utterance.baseline_errors if self.of_baseline else utterance.errors
 
     def metric(self, key: str) -> float | None:
-        """A score on the test set."""
-        return self.run.metric(key.replace("test/", "test/baseline_") if self.of_baseline else key)
+        """A score; of the untouched model those that the trainer measured too."""
+        if not self.of_baseline:
+            return self.run.metric(key)
+        name = {"test/wer": "test/baseline_wer", "test/cer": "test/baseline_cer", "eval/wer": "baseline/wer"}.get(key)
+        return self.run.metric(name) if name else None
 
 
 def run_of(resource: Resource) -> str:

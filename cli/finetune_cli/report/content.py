@@ -91,13 +91,19 @@ def build(resource: Resource, material: Material, spec: str, now: datetime) -> R
         losses=svg.lines(material.curves, "step", "train/loss"),
         error_types=svg.before_after(error_types(best), "WER by error type, before and after"),
         suites=suites(best),
-        worst=sorted(material.utterances, key=lambda u: (u.errors - u.baseline_errors, u.errors), reverse=True)[:WORST],
+        worst=worst(material.utterances),
         trials=sorted(material.runs, key=lambda run: _rank(run, metric, minimise)) if sweep else [],
         swept=keys,
         best=best,
         spec=spec,
         missing=material.missing,
     )
+
+
+def worst(scored: Sequence[Utterance]) -> list[Utterance]:
+    """Utterances with errors left, those that became worse first."""
+    wrong = [utterance for utterance in scored if utterance.errors > 0]
+    return sorted(wrong, key=lambda u: (u.errors - u.baseline_errors, u.errors), reverse=True)[:WORST]
 
 
 def swept(runs: Sequence[Run]) -> list[str]:
