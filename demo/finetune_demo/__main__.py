@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             (folder / "summary.json").write_text(json.dumps(outcome.document(), indent=2))
             held = _report(console, story, outcome)
             if arguments.keep:
-                _keep(console, story)
+                keep(console, story)
     except DemoError as error:
         console.print(f"\n[red]The demo failed:[/red] {escape(str(error))}")
         if error.log and (text := tail(error.log)):
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
     parser.add_argument("--dir", type=Path, default=Path("build/demo"), help="folder of this run (build/demo)")
     parser.add_argument("--cache", type=Path, default=Path("build/cache"), help="kept between runs (build/cache)")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds for sweep and training together (600)")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for sweep and training together (1800)")
     return parser
 
 
@@ -126,7 +126,7 @@ def _report(console: Console, story: Story, outcome: Outcome) -> bool:
     return all(held for _, held in claims)
 
 
-def _keep(console: Console, story: Story) -> None:
+def keep(console: Console, story: Story) -> None:
     """Leave everything running until a signal."""
     lines = (
         "\nEverything keeps running until Ctrl-C. In another shell:\n",

@@ -60,3 +60,30 @@ def test_without_kubectl_the_demo_says_how_to_get_it(tmp_path):
     done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "kubernetes.io/docs/tasks/tools" in done.stdout
+
+
+KEPT = """
+from types import SimpleNamespace
+from rich.console import Console
+from finetune_demo.__main__ import keep
+from finetune_demo.signals import exit_on_signals
+exit_on_signals()
+programs = SimpleNamespace(check=lambda: print("up", flush=True))
+story = SimpleNamespace(kubeconfig="/demo/kubeconfig", tracker_url="http://x", key_file="/demo/api-key", programs=programs)
+keep(Console(), story)
+print("ended", flush=True)
+"""
+
+
+def test_what_is_kept_tells_how_to_reach_it_and_ends_well_on_ctrl_c():
+    with subprocess.Popen([sys.executable, "-c", KEPT], stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        seen = []
+        for line in demo.stdout:
+            seen.append(line.strip())
+            if line == "up\n":
+                break
+        demo.send_signal(signal.SIGINT)
+        assert "ended" in demo.stdout.read()
+        assert demo.wait(20) == 0
+    assert "export KUBECONFIG=/demo/kubeconfig" in seen
