@@ -35,6 +35,7 @@ class OutcomePlanner(SweepPlanner):
 
     def stop(self, why: str) -> Plan[SweepRunStatus]:
         """A ceiling is reached: no more trials, agents leave now, results are kept."""
+        self.update(usage=self.usage)  # the pods that it was counted from are about to go
         self.stop_tracker()
         self.hold_jobs()
         waits = (self.status.active_agents or 0) > 0 or any(

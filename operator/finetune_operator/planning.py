@@ -58,11 +58,17 @@ class Planner(Generic[ResourceT, StatusT]):
         self.status = self.status.model_copy(update=fields)
 
     def measure_usage(self) -> None:
-        """Counts GPU-hours; a status write for them alone is made once a minute."""
+        """Counts GPU-hours; a status write for them alone is made once a minute, and before a pod is gone."""
         assert self.status.start_time is not None
         gpus = self.trainer.resources.gpus
         self.usage = usage.advance(self.status.usage, self.pods, gpus, self.status.start_time, self.now)
-        if usage.worth_writing(self.status.usage, self.usage, _USAGE_EVERY):
+        since = self.status.usage.updated_at if self.status.usage else None
+        leaving = any(
+            pod.started_at and (pod.deleting or (pod.finished_at and since and pod.finished_at > since))
+            for pod in self.pods
+        )
+        changed = self.status.usage is None or self.status.usage.gpu_hours != self.usage.gpu_hours
+        if (leaving and changed) or usage.worth_writing(self.status.usage, self.usage, _USAGE_EVERY):
             self.update(usage=self.usage)
 
     def job(self) -> JobFacts | None:

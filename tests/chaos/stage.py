@@ -112,7 +112,7 @@ class Stage:
                     decided.add(uid)
                     self.counts["pods_seen"] += 1
                     behind = self.counts["pods_killed"] + len(doomed) < share * self.counts["pods_seen"]
-                    if self.chance.random() < (2 * share if behind else share / 2):
+                    if behind or self.chance.random() < share / 2:
                         doomed.append((time.monotonic() + self.chance.uniform(0, 0.5), pod, self.chance.random() < 0.5))
                 for item in [item for item in doomed if item[0] <= time.monotonic()]:
                     doomed.remove(item)

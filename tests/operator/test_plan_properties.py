@@ -198,3 +198,21 @@ def test_the_first_write_says_reconciling():
         assert not world.holds("Ready")
         assert world.status["observedGeneration"] == 1
         assert world.now == START
+
+
+def test_gpu_hours_outlive_the_pods_they_were_counted_from():
+    trainer = {**sweep_run()["trainer"], "resources": {"gpus": 1}}
+    world = World("SweepRun", sweep_run(trials=50, parallelism=2, budget={"gpuHours": "0.01"}, trainer=trainer))
+    world.settle()
+    world.schedule()
+    world.work()
+    world.work()
+    world.reconcile()
+    world.pass_time(20)  # two pods: 40 GPU-seconds, more than 0.01 hours
+    world.reconcile()
+    assert not world.pods or not any(pod.active for pod in world.pods.values())
+    world.pass_time(10)
+    world.settle()
+    assert world.holds("Complete")
+    assert world.ready_reason == "BudgetExhausted"
+    assert float(world.status["usage"]["gpuHours"]) >= 0.01
