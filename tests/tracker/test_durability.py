@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import random
+import resource
 import threading
 import time
 
@@ -110,6 +111,26 @@ def test_an_upload_cut_off_by_a_kill_leaves_no_half_file(tmp_path):
         )
         (edge,) = client.call(read)["project"]["run"]["files"]["edges"]
         assert requests.get(edge["node"]["directUrl"], timeout=30).content == body
+
+
+def test_a_full_disk_asks_clients_to_come_back(tmp_path):
+    """A limit on file sizes fails writes as a full disk does; when it is lifted, the same posts go through."""
+    with running_tracker(tmp_path) as server:
+        client = Client(server.base_url, server.api_key, project="durable")
+        client.run("r")
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
+
+        def post(number):
+            return client.stream("r", [{"_step": number * 100 + i, "x": "y" * 300} for i in range(100)], number * 100)
+
+        with pytest.raises(Refused) as refused:
+            for number in range(100):
+                post(number)
+        assert refused.value.status == 503
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        post(number)
+        assert _lines(client, "r") == (number + 1) * 100
 
 
 def _node(client, name):

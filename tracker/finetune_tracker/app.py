@@ -254,6 +254,9 @@ def _guard(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitabl
         except sqlite3.OperationalError as e:
             _log.warning("%s: database: %s", name, e)
             response = _error(Unavailable.status if is_temporary(e) else 400, f"database: {e}")
+        except OSError as e:  # disk full, too many open files
+            _log.warning("%s: %s", name, e)
+            response = _error(Unavailable.status, f"the server cannot use its disk: {e.strerror}")
         except asyncio.CancelledError:
             raise
         except Exception as e:
