@@ -69,7 +69,8 @@ from finetune_demo.__main__ import keep
 from finetune_demo.signals import exit_on_signals
 exit_on_signals()
 programs = SimpleNamespace(check=lambda: print("up", flush=True))
-story = SimpleNamespace(kubeconfig="/demo/kubeconfig", tracker_url="http://x", key_file="/demo/api-key", programs=programs)
+places = {"kubeconfig": "/demo/kubeconfig", "tracker_url": "http://x", "key_file": "/demo/api-key"}
+story = SimpleNamespace(**places, programs=programs)
 keep(Console(), story)
 print("ended", flush=True)
 """
