@@ -17,7 +17,7 @@ ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "up
 _BUILTIN = """
 v1 Namespace namespaces ns status,finalize cn
 v1 Node nodes no status c
-v1 Pod pods po status,binding,eviction,log,ephemeralcontainers,resize ga
+v1 Pod pods po status,binding,eviction,log ga
 v1 PodTemplate podtemplates - -
 v1 ReplicationController replicationcontrollers rc status,scale ga
 v1 Service services svc status an
@@ -181,12 +181,6 @@ class Registry:
     def find(self, group: str, plural: str) -> Resource | None:
         """Any version of a resource."""
         return next((found for key, found in self._by_path.items() if (key[0], key[2]) == (group, plural)), None)
-
-    def of_kind(self, api_version: str, kind: str) -> Resource | None:
-        """The resource of a kind."""
-        return next(
-            (found for found in self._by_path.values() if found.api_version == api_version and found.kind == kind), None
-        )
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._by_path.values())

@@ -25,7 +25,6 @@ class Route:
     subresource: str
     namespace: str | None
     name: str
-    tail: str = ""
 
 
 def parse(method: str, path: str, query: Mapping[str, str]) -> Route | None:
@@ -53,4 +52,4 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> Route | None:
         verb = "list"
     elif verb == "delete" and not name:
         verb = "deletecollection"
-    return Route(verb, group, version, resource, subresource, namespace, name, "/".join(rest[3:]))
+    return Route(verb, group, version, resource, subresource, namespace, name)

@@ -1,4 +1,4 @@
-"""Subresources other than status: scale, binding, eviction, token, finalize, resize."""
+"""Subresources other than status: scale, binding, eviction, token, finalize."""
 
 from __future__ import annotations
 

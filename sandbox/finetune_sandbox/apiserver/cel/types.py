@@ -39,13 +39,7 @@ class Type:
 
 
 DYN, BOOL, INT, UINT, DOUBLE = Type("dyn"), Type("bool"), Type("int"), Type("uint"), Type("double")
-STRING, BYTES, NULL, TIMESTAMP, DURATION = (
-    Type("string"),
-    Type("bytes"),
-    Type("null_type"),
-    Type("timestamp"),
-    Type("duration"),
-)
+STRING, NULL, TIMESTAMP, DURATION = Type("string"), Type("null_type"), Type("timestamp"), Type("duration")
 
 
 def list_of(element: Type, size: int | None = None) -> Type:
