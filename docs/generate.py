@@ -153,7 +153,8 @@ def metrics() -> str:
     """What Prometheus sees, and what a run holds."""
     design = (ROOT / "docs" / "design.md").read_text()
     keys = design.partition("### Metrics in a run\n")[2].partition("\n### ")[0].strip()
-    parts = ["# Metrics", NOTE, "## Of the operator", "`/metrics` on the port that the chart sets by `metrics.port`.", exposed(OperatorMetrics().registry)]
+    port = "`/metrics` on the port that the chart sets by `metrics.port`."
+    parts = ["# Metrics", NOTE, "## Of the operator", port, exposed(OperatorMetrics().registry)]
     parts += ["## Of the tracker", "On its own port, `/metrics`.", exposed(TrackerMetrics().registry)]
     parts += ["## In a run", keys]
     return "\n\n".join(parts) + "\n"
