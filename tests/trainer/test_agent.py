@@ -106,6 +106,7 @@ def test_a_sweep_with_a_bad_trial_in_it(
     )
 
 
+@pytest.mark.slow
 def test_a_preempted_trial_is_resumed_by_another_agent(
     tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_preempted_trial_is_resumed_by_another_agent(
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_and_the_agent_goes_on(
     tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
