@@ -236,6 +236,7 @@ def gone(body, **_):
 """
 
 
+@pytest.mark.slow
 def test_kopf(cluster, namespace, group, kubectl, tmp_path):
     script = tmp_path / "operator.py"
     script.write_text(OPERATOR.format(group=group))
