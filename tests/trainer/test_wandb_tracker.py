@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from finetune_tracker.testing import TrackerProcess, running_tracker
+from finetune_trainer.charts import pie_chart
 from finetune_trainer.contract import GateVerdict, SuiteResult, Tracking
 from finetune_trainer.errors import TrackerUnauthorizedError, TrackerUnavailableError
 from finetune_trainer.quality import Issue, QualityReport
-from finetune_trainer.wandb_tracker import WandbTracker, pie_chart
+from finetune_trainer.wandb_tracker import WandbTracker
 
 
 @pytest.fixture(scope="module")
