@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import stat
@@ -143,8 +144,8 @@ def build(spec: dict[str, Any]) -> None:
     _home(root, spec)
     for source, target, read_only in spec["mounts"]:
         _bind(source, _place(root, target, os.path.isdir(source)), read_only)
-    for part in parts if spec["read_only"] else ():
-        _mount(None, part, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
+    if spec["read_only"]:
+        _make_read_only(parts)
     os.chdir(root)
     _call("pivot_root", _libc.pivot_root(b".", b"."))
     _call("umount", _libc.umount2(b".", MNT_DETACH))
@@ -229,6 +230,15 @@ def _root(base: str) -> list[str]:
     return [root, *(_overlay_or_bind(path, target, f"{base}/{n}") for n, (path, target) in enumerate(disks, start=1))]
 
 
+def _make_read_only(parts: list[str]) -> None:
+    for number, part in enumerate(parts):
+        try:
+            _mount(None, part, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID)
+        except OSError as error:
+            if number == 0 or error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise  # a disk that a volume covers is not to be reached, and needs no protection
+
+
 def _part(entry: os.DirEntry[str], base: str) -> list[str]:
     target = f"{base}/root/{entry.name}"
     if entry.is_symlink():
@@ -247,7 +257,8 @@ def _overlay_or_bind(path: str, target: str, scratch: str) -> str:
     try:
         _overlay(path, target, scratch)
     except OSError:
-        _bind(path, target, read_only=True)
+        with contextlib.suppress(OSError):  # what cannot be shown, or was unmounted meanwhile, is not shown
+            _bind(path, target, read_only=True)
         if path == "/tmp":  # noqa: S108 - the container's own
             _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     return target
