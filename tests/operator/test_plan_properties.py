@@ -216,3 +216,14 @@ def test_gpu_hours_outlive_the_pods_they_were_counted_from():
     assert world.holds("Complete")
     assert world.ready_reason == "BudgetExhausted"
     assert float(world.status["usage"]["gpuHours"]) >= 0.01
+
+
+def test_a_regression_suite_without_a_result_has_not_passed():
+    trainer = {**sweep_run()["trainer"], "regressionSuites": [{"name": "general", "uri": "/suite"}]}
+    spec = {"hyperparameters": {"learning_rate": 1e-4}, "promotion": {}, "trainer": trainer}
+    world = World("FinetuneJob", spec)
+    run_on(world)  # the modelled trainer reports better scores, and no suite
+    world.settle()
+    assert world.holds("Complete")
+    assert not world.holds("Promoted")
+    assert world.ready_reason == "Rejected"
