@@ -239,9 +239,11 @@ def base_url(settings: Settings, request: Request) -> str:
 def _guard(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     """Measure, and turn every error into a status: what the server cannot explain is the request's fault, never a 500.
 
-    The SDK retries a 500 for minutes ("service process is busy"), so a defect here would hang every client.
+    The SDK retries a 500 for minutes ("service process is busy"), so a defect here would hang every client. The file
+    stream alone is told to come again: there a 4xx silences the run for good, and the rows it holds would be lost.
     """
     name = endpoint.__name__
+    defect = Unavailable.status if endpoint is file_stream else 400
 
     async def serve(request: Request) -> Response:
         start = time.perf_counter()
@@ -253,7 +255,7 @@ def _guard(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitabl
             response = _error(e.status, str(e))
         except sqlite3.OperationalError as e:
             _log.warning("%s: database: %s", name, e)
-            response = _error(Unavailable.status if is_temporary(e) else 400, f"database: {e}")
+            response = _error(Unavailable.status if is_temporary(e) else defect, f"database: {e}")
         except OSError as e:  # disk full, too many open files
             _log.warning("%s: %s", name, e)
             response = _error(Unavailable.status, f"the server cannot use its disk: {e.strerror}")
@@ -261,7 +263,7 @@ def _guard(service: Service, endpoint: Endpoint) -> Callable[[Request], Awaitabl
             raise
         except Exception as e:
             _log.exception("%s failed", name)
-            response = _error(400, f"{type(e).__name__} while serving the request; the server's log has the details")
+            response = _error(defect, f"{type(e).__name__} while serving the request; the server's log has the details")
         service.metrics.requests.labels(name, response.status_code).observe(time.perf_counter() - start)
         return response
 
