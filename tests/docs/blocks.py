@@ -98,9 +98,10 @@ def check(command: str) -> None:
 
 def _check_finetune(arguments: list[str]) -> None:
     name, *rest = arguments
-    command = cli.get_command(click.Context(cli), name)
+    root = click.Context(cli, **cli.context_settings)
+    command = cli.get_command(root, name)
     assert command is not None, f"finetune has no {name}"
-    command.make_context(name, list(rest))  # raises on an unknown option or a missing argument
+    command.make_context(name, list(rest), parent=root)  # raises on an unknown option or a missing argument
 
 
 def _check_helm(arguments: list[str]) -> None:
