@@ -163,13 +163,13 @@ def test_volumes_are_at_their_mount_paths(pods, tmp_path):
         {"name": "scratch", "mountPath": "/scratch"},
         {"name": "scratch", "mountPath": "/scratch2", "subPath": "sub"},
         {"name": "host", "mountPath": "/host"},
-        {"name": "claim", "mountPath": "/work/checkpoints"},
+        {"name": "claim", "mountPath": "/srv/checkpoints"},
     ]
     script = """set -e
     cat /etc/finetune/deep/trial.json /etc/key/token; echo
     ! touch /etc/finetune/x 2>/dev/null; ! touch /etc/key/x 2>/dev/null
     echo 1 > /scratch/a; echo 2 > /scratch2/b; cat /scratch/sub/b
-    echo 3 > /host/c; echo 4 > /work/checkpoints/d
+    echo 3 > /host/c; echo 4 > /srv/checkpoints/d
     """
     assert pods.shell(script, volumeMounts=mounts, pod={"volumes": volumes}) == "{}t\n2\n"
     assert (host / "c").read_text() == "3\n"
