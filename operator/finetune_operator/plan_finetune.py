@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune_trainer.contract import FailureClass, TrialResult
 
-from finetune_operator import blockers, hyperparameters, jobs, lifecycle, names, podtemplate, promotion, trial
+from finetune_operator import blockers, hyperparameters, jobs, lifecycle, names, podtemplate, promotion, results, trial
 from finetune_operator import conditions as c
 from finetune_operator.actions import Apply, PatchJob, Plan, Problem, ReadRun
 from finetune_operator.api import FinetuneJob, FinetuneJobStatus
@@ -259,7 +259,8 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
             gain = (metrics.baseline_wer - metrics.wer) / metrics.baseline_wer
             metrics = metrics.model_copy(update={"relative_improvement": round(gain, 6)})
         worst = next((gate.value for gate in result.gates if gate.name == promotion.ERROR_TYPE_GATE), None)
-        metrics = metrics.model_copy(update={"worst_error_type_degradation": worst})
+        if worst is not None:
+            metrics = metrics.model_copy(update={"worst_error_type_degradation": round(worst, 6)})
         regression = result.regression
         self.update(
             metrics=metrics,
@@ -283,8 +284,10 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
         }
         suites = [key for key in run.summary if key.startswith("regression/") and key.endswith("/wer")]
         passed = round((run.metric("regression/pass_rate") or 0.0) * len(suites))
+        measured = {name: run.metric(key) for name, key in keys.items()}
+        measured["worst_error_type_degradation"] = results.worst_error_type(run)
         self.update(
-            metrics=MetricsStatus(**{name: run.metric(key) for name, key in keys.items()}),
+            metrics=MetricsStatus(**{name: round(value, 6) for name, value in measured.items() if value is not None}),
             regression=RegressionStatus(passed=passed, total=len(suites)) if suites else None,
             artifact=run.artifact,
         )
