@@ -16,7 +16,7 @@ from finetune_sandbox.kubelet.host import Host, Sandboxed, user_of
 from finetune_sandbox.kubelet.memory import enforce
 from finetune_sandbox.kubelet.runtime import Process, StartError
 from finetune_sandbox.kubelet.status import Container, terminated, waiting
-from finetune_sandbox.kubelet.volumes import MountError, mounts
+from finetune_sandbox.kubelet.volumes import MountError, mounts, uncovered
 from finetune_sandbox.objects import Object, quantity, text_time
 
 MESSAGE_LIMIT, LOG_TAIL = 4096, 2048
@@ -148,6 +148,7 @@ class ContainerWorker:
             (str(message), spec.get("terminationMessagePath") or "/dev/termination-log", False),
             *mounts(spec, pod.sources, pod.extra_mounts),
         ]
+        binds += uncovered(host.layers(image), binds)
         directory = spec.get("workingDir") or image.cwd
         return {
             "hostname": pod.hostname,

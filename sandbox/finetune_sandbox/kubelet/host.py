@@ -88,11 +88,16 @@ class Host:
 
         return fetch
 
+    def layers(self, image: Image) -> list[str]:
+        """What stands for an image's own files here: this environment, its packages, and what the command names."""
+        packages = [path for path in sys.path if os.path.isabs(path) and path != os.getcwd()]
+        programs = [part for part in image.command if part.startswith("/")]
+        found = {sys.prefix, sys.base_prefix, os.path.realpath(sys.executable), image.cwd, *packages, *programs}
+        return sorted(path for path in found if os.path.exists(path))
+
     def passable(self, image: Image) -> list[str]:
-        """Directories above the programs that containers run: their users must be able to pass through."""
-        programs = [sys.prefix, sys.base_prefix, os.path.realpath(sys.executable), image.cwd]
-        programs += [part for part in image.command if part.startswith("/")]
-        return sorted({str(parent) for program in programs for parent in Path(program).parents} - {"/"})
+        """Directories above an image's files: the containers' users must be able to pass through."""
+        return sorted({str(parent) for path in self.layers(image) for parent in Path(path).parents} - {"/"})
 
     def own(self, path: Path, uid: int, gid: int) -> None:
         """Gives a file to a container's user, as far as this program may."""

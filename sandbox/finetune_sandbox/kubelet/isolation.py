@@ -139,11 +139,11 @@ def build(spec: dict[str, Any]) -> None:
             if not mode & stat.S_IXOTH:
                 os.chmod(root + path, mode | stat.S_IXOTH)
     _system(root, spec)
-    for path in spec["hide"]:
-        _hide(root + path)
     _home(root, spec)
     for source, target, read_only in spec["mounts"]:
         _bind(source, _place(root, target, os.path.isdir(source)), read_only)
+    for path in spec["hide"]:  # last: a mount may have brought one of them back
+        _hide(root + path)
     if spec["read_only"]:
         _make_read_only(parts)
     os.chdir(root)

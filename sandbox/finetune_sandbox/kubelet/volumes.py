@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -170,6 +170,15 @@ def mounts(container: Object, sources: Mapping[str, Source], extra: list[Object]
                 path.chmod(stat.S_IMODE(source.path.stat().st_mode))
         found.append((str(path), mount["mountPath"], source.read_only or bool(mount.get("readOnly"))))
     return sorted(found, key=lambda bind: bind[1].count("/"))
+
+
+def uncovered(layers: Iterable[str], binds: Iterable[tuple[str, str, bool]]) -> list[tuple[str, str, bool]]:
+    """Binds that bring back an image's files where a volume covers them, as an emptyDir at /tmp does with all below.
+
+    On a cluster no volume can do that to a program, whose image is mounted by no path of the node.
+    """
+    targets = [target.rstrip("/") + "/" for _, target, _ in binds]
+    return [(path, path, True) for path in layers if any(path.startswith(target) for target in targets)]
 
 
 def _host_path(name: str, source: Object) -> Path:

@@ -1,6 +1,7 @@
 """What a pod must not be able to do: write outside its volumes, read the sandbox's data, reach other processes."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,14 @@ with start(pathlib.Path("/tmp/nested")) as cluster:
 def test_a_sandbox_works_for_an_ordinary_user_even_inside_a_pod(sandbox, namespace):
     code, output = run(sandbox, namespace, NESTED, image=PYTHON, seconds=60)
     assert code == 0, output
+
+
+def test_a_volume_that_covers_the_environment_takes_no_program_away(sandbox, namespace):
+    above = str(Path(sys.prefix).parent)  # as an emptyDir at /tmp is above an environment that lies there
+    spec = {"volumes": [{"name": "scratch", "emptyDir": {}}], "securityContext": {"fsGroup": 65532}}
+    script = f"import yaml, finetune_sandbox; open('{above}/own', 'w').close(); import os; print(os.listdir('{above}'))"
+    mounts = [{"name": "scratch", "mountPath": above}]
+    code, output = run(sandbox, namespace, script, PYTHON, volumeMounts=mounts, pod=spec)
+    assert code == 0, output
+    assert "own" in output
+    assert "pyproject.toml" not in output
