@@ -41,6 +41,7 @@ REASONS: dict[str, Reason] = {
     ),
     "Suspended": Reason("waits", "spec.suspend is set.", "set spec.suspend to false to go on"),
     "ScaledToZero": Reason("waits", "spec.parallelism is 0.", "kubectl scale sweeprun/NAME --replicas=2"),
+    "Resuming": Reason("waits", "spec.suspend was lifted; the sweep's state is being read.", "nothing, it is short"),
     "PausedInTracker": Reason("waits", "Somebody paused the sweep in W&B.", "resume it on the sweep's page"),
     "WaitingForSweep": Reason(
         "waits",

@@ -46,10 +46,15 @@ def _base(
     return conditions
 
 
-def progressing(status: AnyStatus, reason: str, message: str, generation: int, now: datetime) -> AnyStatus:
-    """The round goes on; the reason says with what, or what it waits for."""
+def progressing(
+    status: AnyStatus, reason: str, message: str, generation: int, now: datetime, resumed: bool = True
+) -> AnyStatus:
+    """The round goes on; the reason says with what, or what it waits for.
+
+    Unless it is `resumed`, a suspension stays on record: lifting it is still to be done.
+    """
     conditions = _base(status.conditions, False, True, False, reason, message, generation, now)
-    if c.is_true(conditions, c.SUSPENDED):
+    if resumed and c.is_true(conditions, c.SUSPENDED):
         conditions = c.set_condition(conditions, c.SUSPENDED, False, "Resumed", "", generation, now)
     return status.model_copy(update={"conditions": conditions, "observed_generation": generation})
 

@@ -130,6 +130,9 @@ class _Planner(AgentsPlanner, OutcomePlanner):
 
     def _advance(self) -> Plan[SweepRunStatus]:
         made = self.observed.results
+        created = self.status.sweep is not None and self.status.sweep.id is not None
+        resuming = created and c.is_true(self.status.conditions, c.SUSPENDED)
+        self.resumed = not resuming
         if made.sweep_id is not None and (self.status.sweep is None or self.status.sweep.id is None):
             self.update(sweep=SweepStatus(id=made.sweep_id, url=made.sweep_url))
         if self.tracker.missing and self.status.sweep and self.status.sweep.id:
@@ -149,10 +152,14 @@ class _Planner(AgentsPlanner, OutcomePlanner):
         if self.status.sweep is None or self.status.sweep.id is None:
             return self._create_sweep()
         self._hold_the_cap()
-        if self.sweep and self.sweep.paused:
-            if not c.is_true(self.status.conditions, c.SUSPENDED):
-                return self.progress("PausedInTracker", "The sweep is paused in W&B; resume it there.")
-            self.actions.append(SetSweepState(self.sweep.id, "RUNNING"))
+        if resuming:
+            if self.sweep is None:
+                return self.progress("Resuming", "Waits for what the tracker says of the paused sweep.", SOON)
+            if not self.sweep.over:  # whatever was read of it last, which may be older than the pause
+                self.actions.append(SetSweepState(self.sweep.id, "RUNNING"))
+        elif self.sweep and self.sweep.paused:
+            return self.progress("PausedInTracker", "The sweep is paused in W&B; resume it there.")
+        self.resumed = True
         return self.run_agents()
 
     def _create_sweep(self) -> Plan[SweepRunStatus]:

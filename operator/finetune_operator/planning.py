@@ -37,6 +37,8 @@ class Planner(Generic[ResourceT, StatusT]):
         self.pods = [pod for pod in observed.pods if pod.round == status.round]
         self.jobs = [job for job in observed.jobs if job.round == status.round]
         self.usage = status.usage
+        self.resumed = True
+        """False while a suspension that the spec has lifted is still to be lifted elsewhere."""
 
     def done(self, requeue: timedelta | None) -> Plan[StatusT]:
         """Ends the pass."""
@@ -44,7 +46,9 @@ class Planner(Generic[ResourceT, StatusT]):
 
     def progress(self, reason: str, message: str, requeue: timedelta | None = HEARTBEAT) -> Plan[StatusT]:
         """Ends the pass: the round goes on, or waits for what the reason says."""
-        self.status = lifecycle.progressing(self.status, reason, message, self.generation, self.now)
+        self.status = lifecycle.progressing(
+            self.status, reason, message, self.generation, self.now, resumed=self.resumed
+        )
         return self.done(requeue)
 
     def stall(self, message: str) -> Plan[StatusT]:
