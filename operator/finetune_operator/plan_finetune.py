@@ -188,7 +188,7 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
 
     def _describe(self, job: JobFacts) -> Plan[FinetuneJobStatus]:
         pods = self.pods_of(job)
-        running = sum(pod.phase == "Running" for pod in pods)
+        running = sum(pod.phase == "Running" and not pod.deleting for pod in pods)
         if running == job.parallelism:
             return self.progress("Running", f"Training in Job {job.name}, attempt {self.status.attempts}.")
         blocked = blockers.of_job(job, pods, self.spec.trainer.queue_name, self.observed.creation_error)
