@@ -5,12 +5,23 @@ from __future__ import annotations
 import signal
 import socket
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
-from finetune_sandbox.testing import Cluster, eventually
+import pytest
+from finetune_sandbox.testing import Cluster, eventually, start
 from finetune_tracker.testing import TrackerProcess
 
-from tests.operator.support.process import Lab, running_operator
+from tests.operator.conftest import install_crds
+from tests.operator.support.process import IMAGES, Lab, running_operator
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of its own: the operator of the other tests serves every namespace of theirs, and would help out."""
+    with start(tmp_path_factory.mktemp("process-sandbox"), "--nodes", "1", "--gpus", "4", images=IMAGES) as cluster:
+        install_crds(cluster)
+        yield cluster
 
 
 def free_port() -> int:
