@@ -9,6 +9,7 @@ SEED ?= 0
 KEEP ?=
 PYTEST_ARGS ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BENCH ?=
 IMAGE_BUILDER ?= $(if $(shell command -v buildah),buildah build,docker build)
 IMAGE_PREFIX ?=
 IMAGE_ARGS ?=
@@ -65,6 +66,10 @@ SCALE ?= 1
 .PHONY: chaos
 chaos: $(STAMP)  ## kill the operator 200 times under 400 resources, write build/chaos.json; SEED=n, SCALE=0.1 is a tenth
 	$(BIN)/python -m tests.chaos.run --out build/chaos.json --seed $(SEED) --scale $(SCALE)
+
+.PHONY: bench
+bench: $(STAMP)  ## measure against the best alternatives, into build/bench; BENCH="NAME ..." takes some, BENCH=--quick proves that they run
+	$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: chart
 chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/

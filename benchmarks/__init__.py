@@ -1,0 +1,1 @@
+"""Measured against the best alternatives: `make bench`, or `python -m benchmarks NAME ...`."""

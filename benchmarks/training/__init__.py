@@ -1,0 +1,1 @@
+"""The trainer against Hugging Face's Trainer, plain jiwer and `wandb agent`."""
