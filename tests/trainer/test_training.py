@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -72,10 +73,90 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
         torch.testing.assert_close(second.model.state_dict()[name], tensor, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("killed_at", [4, 5, 8, 10, 12, 20])
+def test_the_best_epoch_is_what_remains_also_after_a_resumption(
+    session: Callable[[str], Session], killed_at: int, tmp_path: Path
+) -> None:
+    """Epochs are five steps long; the second one is the best, whenever the process is killed."""
+    data = session("ctc")
+    judged: list[int] = []
+
+    def validate(step: int, epoch: float) -> tuple[float, float]:
+        judged.append(step)
+        return {5: (0.3, 1.0), 10: (0.2, 0.5), 15: (0.2, 0.6), 20: (0.4, 0.4)}[step]
+
+    whole, _ = training(data, validate=validate)
+    at: dict[int, dict[str, torch.Tensor]] = {}
+    whole.on_progress = lambda point: at.setdefault(
+        point.step, {name: tensor.clone() for name, tensor in whole.model.state_dict().items()}
+    )
+    whole.run()
+    assert judged == [5, 10, 15, 20]
+    assert whole.best is not None
+    assert whole.best.step == 10
+
+    class KilledError(Exception):
+        pass
+
+    def kill(point: Progress) -> None:
+        if point.step == killed_at:
+            raise KilledError
+
+    store = CheckpointStore(tmp_path, "run", "same")
+    first, _ = training(data, validate=validate, store=store, every_steps=4)
+    first.on_progress = kill
+    with pytest.raises(KilledError):
+        first.run()
+    second, _ = training(data, validate=validate, store=store, every_steps=4)
+    second.run()
+    assert second.best is not None
+    assert second.best.step == 10
+    for made in (whole, second):
+        for name, tensor in made.model.state_dict().items():
+            torch.testing.assert_close(tensor, at[10][name], atol=1e-5, rtol=1e-5)
+
+
+def test_a_kill_between_checkpoint_and_validation_skips_no_validation(
+    session: Callable[[str], Session], tmp_path: Path
+) -> None:
+    data = session("ctc")
+    judged: list[int] = []
+
+    def validate(step: int, epoch: float) -> tuple[float, ...]:
+        if not judged and step == 10:
+            judged.append(0)
+            raise KeyboardInterrupt
+        judged.append(step)
+        return (1 / step,)
+
+    store = CheckpointStore(tmp_path, "run", "same")
+    for _ in range(2):
+        made, _ = training(data, validate=lambda step, epoch: (1.0,) if step == 5 else validate(step, epoch))
+        made.store, made.every_steps = store, 10
+        with contextlib.suppress(KeyboardInterrupt):
+            made.run()
+    assert judged == [0, 10, 15, 20]
+
+
+def test_a_checkpoint_whose_best_model_is_gone_is_not_used(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "run", "one")
+    store.keep(3, {"weight": torch.ones(2)})
+    store.save(5, {}, best=3)
+    found = store.load()
+    assert found is not None
+    assert torch.equal(found[1]["best"]["weights"]["weight"], torch.ones(2))
+    store.keep(6, {"weight": torch.zeros(2)})  # no checkpoint speaks of it yet: the one before stays
+    assert store.load() is not None
+    store.save(8, {}, best=6)
+    assert sorted(path.name for path in store.folder.iterdir()) == ["best-6.pt", "step-8.pt"]
+    (store.folder / "best-6.pt").unlink()
+    assert store.load() is None
+
+
 def test_a_checkpoint_of_another_configuration_is_not_used(tmp_path: Path) -> None:
     CheckpointStore(tmp_path, "run", "one").save(5, {})
     assert CheckpointStore(tmp_path, "run", "two").load() is None
-    assert CheckpointStore(tmp_path, "run", "one").load() == (5, {})
+    assert CheckpointStore(tmp_path, "run", "one").load() == (5, {"best": None})
 
 
 def test_a_torn_checkpoint_is_not_used(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 log = logging.getLogger(__name__)
-_NAME = re.compile(r"step-(\d+)\.pt")
+_NAME = re.compile(r"(step|best)-(\d+)\.pt")
 
 
 class CheckpointStore:
@@ -32,44 +32,66 @@ class CheckpointStore:
         self.folder = Path(root) / run_id
         self.fingerprint = fingerprint
 
-    def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Writes the state after `step` optimiser steps and removes older ones."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / f"step-{step}.pt"
-        partial = self.folder / f".{target.name}.{os.getpid()}"
-        with partial.open("wb") as file:
-            torch.save({"fingerprint": self.fingerprint, "step": step, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-        for _, path in self._found():
-            if path != target:
-                path.unlink(missing_ok=True)
+    def save(self, step: int, state: dict[str, Any], best: int | None = None) -> Path:
+        """Writes the state after `step` optimiser steps and removes older ones.
+
+        Args:
+            step: Optimiser steps that lie behind the state.
+            state: What `load` is to return.
+            best: Step of the model, given to `keep` before, that belongs to the state.
+        """
+        target = self._write(f"step-{step}.pt", {"fingerprint": self.fingerprint, "best": best, "state": state})
+        current = {target, self.folder / f"best-{best}.pt"}
+        for path in {*self._found("step").values(), *self._found("best").values()} - current:
+            path.unlink(missing_ok=True)
         return target
 
+    def keep(self, step: int, weights: dict[str, torch.Tensor]) -> None:
+        """Writes the weights of the best model so far; the one before stays until a checkpoint names this one."""
+        self._write(f"best-{step}.pt", weights)
+
     def load(self) -> tuple[int, dict[str, Any]] | None:
-        """The newest readable checkpoint of this configuration: step and state."""
-        for step, path in sorted(self._found(), reverse=True):
+        """The newest readable checkpoint of this configuration: step and state.
+
+        The state's `best` is the step and the weights of the best model, or None.
+        """
+        for step, path in sorted(self._found("step").items(), reverse=True):
             try:
                 document = torch.load(path, map_location="cpu", weights_only=True)
+                if document["fingerprint"] != self.fingerprint:
+                    log.warning("The checkpoint %s belongs to another configuration and is not used.", path)
+                    continue
+                best = document["best"]
+                if best is not None:
+                    path = self.folder / f"best-{best}.pt"
+                    best = {"step": best, "weights": torch.load(path, map_location="cpu", weights_only=True)}
             except Exception as error:  # whatever a torn file makes of the unpickler
                 log.warning("The checkpoint %s cannot be read (%s); an older one or none is used.", path, error)
                 continue
-            if document["fingerprint"] != self.fingerprint:
-                log.warning("The checkpoint %s belongs to another configuration and is not used.", path)
-                continue
-            return step, document["state"]
+            return step, document["state"] | {"best": best}
         return None
 
     def clear(self) -> None:
         """Removes all: the trial is over."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _found(self) -> list[tuple[int, Path]]:
+    def _write(self, name: str, document: dict[str, Any]) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / name
+        partial = self.folder / f".{name}.{os.getpid()}"
+        with partial.open("wb") as file:
+            torch.save(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+        return target
+
+    def _found(self, kind: str) -> dict[int, Path]:
+        """Files of a kind (`step` or `best`) by step."""
         if not self.folder.is_dir():
-            return []
+            return {}
         named = ((_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
-        return [(int(match.group(1)), path) for match, path in named if match]
+        return {int(match[2]): path for match, path in named if match and match[1] == kind}
 
 
 def random_state() -> dict[str, Any]:

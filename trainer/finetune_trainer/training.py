@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,21 @@ class Plan:
         return cls(per_epoch, total)
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best model that a training has seen so far.
+
+    Attributes:
+        step: Optimiser step after which it was seen.
+        quality: What validation said of it; the smaller one is the better one.
+        weights: What training changes, on the CPU.
+    """
+
+    step: int
+    quality: tuple[float, ...]
+    weights: dict[str, torch.Tensor] = field(repr=False)
+
+
 @dataclass
 class Training:
     """One training: everything that its steps need.
@@ -72,7 +87,9 @@ class Training:
         store: Where checkpoints go; None keeps none.
         every_steps: Steps between checkpoints.
         on_progress: Called by the leader every few steps.
-        on_epoch: Called by all processes after each epoch but the last, with the step; it may evaluate.
+        validate: Called by all processes after each epoch and after the last step, with step and epoch; returns how
+            good the model is, the smaller the better. None keeps the last step's model.
+        best: The model that `run` leaves in `model`, where there is a `validate`.
     """
 
     model: Any
@@ -85,10 +102,11 @@ class Training:
     store: CheckpointStore | None = None
     every_steps: int = 200
     on_progress: Callable[[Progress], None] | None = None
-    on_epoch: Callable[[int, float], None] | None = None
+    validate: Callable[[int, float], tuple[float, ...]] | None = None
+    best: Best | None = field(default=None, init=False)
 
     def run(self) -> Progress | None:
-        """Trains to the end, from the newest checkpoint if there is one.
+        """Trains to the end, from the newest checkpoint if there is one; the model then is that of the best epoch.
 
         Returns:
             The last step's progress; None when the checkpoint already was the end.
@@ -111,6 +129,7 @@ class Training:
         self.optimizer = _optimizer(self.model, hp)
         torch.manual_seed(self.seed + topology.rank)
         np.random.seed((self.seed + topology.rank) % 2**32)
+        self._validated = 0
         start = self._restore()
         network = self.model
         if topology.size > 1:
@@ -118,8 +137,14 @@ class Training:
             network = torch.nn.parallel.DistributedDataParallel(
                 self.model, device_ids=ids, find_unused_parameters=self.base.family == "ctc"
             )
-        network.train()
-        return self._steps(network, start)
+        self._saved = start
+        if start and self._ends_epoch(start):  # the process may have ended between checkpoint and validation
+            self._validate(start)
+        progress = self._steps(network, start)
+        if self.best is not None and self.best.step < self.plan.total_steps:
+            log.info("The model after step %d of %d was the best.", self.best.step, self.plan.total_steps)
+            self.model.load_state_dict(self.best.weights, strict=False)
+        return progress
 
     def _steps(self, network: Any, start: int) -> Progress | None:
         hp, topology, plan = self.hyperparameters, self.topology, self.plan
@@ -127,13 +152,12 @@ class Training:
         began, audio, progress = time.monotonic(), 0.0, None
         losses = torch.zeros((), device=topology.device)
         since_log = 0
-        saved = start
+        network.train()
         for step, micro, batches in self._prepared(start):
             try:
                 topology.check(self.control)
             except PreemptedError:
-                if step > saved:
-                    self._save(step)
+                self._save(step)
                 raise
             rate = hp.learning_rate * learning_rate_factor(step, plan.total_steps, hp.warmup_ratio, hp.scheduler)
             for group in self.optimizer.param_groups:
@@ -156,18 +180,37 @@ class Training:
                 progress = Progress(done, plan.total_steps, epoch, loss, rate, time.monotonic() - began, audio)
                 if self.on_progress is not None and topology.leads:
                     self.on_progress(progress)
-            if self.store is not None and (done % self.every_steps == 0 or done == plan.total_steps):
+            if done % self.every_steps == 0 or done == plan.total_steps:
                 self._save(done)
-                saved = done
-            if self.on_epoch is not None and done % plan.steps_per_epoch == 0 and done < plan.total_steps:
-                try:
-                    self.on_epoch(done, epoch)
-                except PreemptedError:
-                    if done > saved:
-                        self._save(done)
-                    raise
+            if self._ends_epoch(done):
+                self._validate(done)
                 network.train()
         return progress
+
+    def _ends_epoch(self, done: int) -> bool:
+        return done % self.plan.steps_per_epoch == 0 or done == self.plan.total_steps
+
+    def _validate(self, done: int) -> None:
+        """Judges the model as it is after a step, and keeps it when none was better."""
+        if self.validate is None or self._validated == done:
+            return
+        try:
+            quality = self.validate(done, done / self.plan.steps_per_epoch)
+        except PreemptedError:
+            self._save(done)
+            raise
+        self._validated = done
+        if self.best is None or quality < self.best.quality:
+            weights = {name: value.detach().to("cpu", copy=True) for name, value in self._changing().items()}
+            self.best = Best(done, quality, weights)
+            if self.store is not None and self.topology.leads:
+                self.store.keep(done, weights)
+
+    def _changing(self) -> dict[str, torch.Tensor]:
+        """The weights that training changes, and all buffers."""
+        trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        buffers = {name for name, _ in self.model.named_buffers()}
+        return {name: value for name, value in self.model.state_dict().items() if name in trained | buffers}
 
     def _order(self, start: int) -> Iterator[tuple[int, list[list[int]]]]:
         """The steps that remain, each with its micro-batches."""
@@ -239,22 +282,24 @@ class Training:
         return loss_sum
 
     def _save(self, step: int) -> None:
-        if self.store is None:
+        """Writes a checkpoint, unless the newest one is of this step."""
+        if self.store is None or step <= self._saved:
             return
         randoms = self.topology.gather(random_state())
         if self.topology.leads:
-            trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-            buffers = {name for name, _ in self.model.named_buffers()}
-            weights = {name: value for name, value in self.model.state_dict().items() if name in trained | buffers}
             self.store.save(
                 step,
                 {
-                    "weights": weights,
+                    "weights": self._changing(),
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": self.precision.scaler.state_dict(),
                     "random": randoms,
+                    "validated": self._validated,
+                    "quality": list(self.best.quality) if self.best else [],
                 },
+                best=self.best.step if self.best else None,
             )
+        self._saved = step
 
     def _restore(self) -> int:
         found = self.store.load() if self.store is not None else None
@@ -269,6 +314,9 @@ class Training:
         self.model.load_state_dict(state["weights"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.scaler.load_state_dict(state["scaler"])
+        self._validated = state["validated"]
+        if state["best"] is not None:
+            self.best = Best(state["best"]["step"], tuple(state["quality"]), state["best"]["weights"])
         log.info("Training continues at step %d of %d.", step, self.plan.total_steps)
         if self.topology.rank < len(state["random"]):
             restore_random_state(state["random"][self.topology.rank])

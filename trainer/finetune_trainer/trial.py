@@ -67,10 +67,15 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
                 step=progress.step,
             )
 
-        def validate(step: int, epoch: float) -> None:
+        validated: dict[int, Score] = {}
+
+        def validate(step: int, epoch: float) -> tuple[float, float]:
             validation = session.evaluate(model, "validation", with_loss=True, base=base)
+            validated[step] = validation
             tracker.log(_eval_values(validation) | {"train/epoch": epoch}, step=step)
             log.info("Epoch %.2f: validation WER %.4f.", epoch, validation.wer)
+            # On a small set many epochs share a word error rate; the loss tells them apart.
+            return validation.wer, validation.loss if validation.loss is not None else 0.0
 
         training = Training(
             model=model,
@@ -83,19 +88,24 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
             store=store,
             every_steps=config.checkpoints.every_steps if config.checkpoints else 200,
             on_progress=report,
-            on_epoch=validate,
+            validate=validate,
         )
         last = training.run()
         trained = time.monotonic()
+        assert training.best is not None
+        chosen = training.best.step
         scores = {
-            name: session.evaluate(model, name, with_loss=name == "validation", base=base)
+            name: validated[chosen]
+            if name == "validation" and chosen in validated
+            else session.evaluate(model, name, with_loss=name == "validation", base=base)
             for name in session.sets_to_score()
         }
         evaluated = time.monotonic()
         result = judge_scores(session, scores, baseline)
-        tracker.log(_eval_values(scores["validation"]), step=training.plan.total_steps)
         tracker.summarize(
             {
+                **_eval_values(scores["validation"]),
+                "eval/best_epoch": chosen / training.plan.steps_per_epoch,
                 "duration/train_seconds": last.seconds if last else 0.0,
                 "duration/evaluation_seconds": evaluated - trained,
                 "train/total_steps": training.plan.total_steps,
