@@ -30,7 +30,9 @@ REASONS: dict[str, Reason] = {
     "CreatingSweep": Reason("progress", "The sweep is being created in W&B."),
     "Starting": Reason("progress", "Pods are being created or are starting."),
     "Running": Reason("progress", "Pods are at work."),
-    "Replacing": Reason("progress", "Waits for the pods of an earlier round to leave."),
+    "StageEnding": Reason("progress", "A stage of the search has ended; its agents are leaving."),
+    "StageStarting": Reason("progress", "The next stage of the search begins, with what the earlier one has found."),
+    "Replacing": Reason("progress", "Waits for the pods of an earlier round or stage to leave."),
     "Finishing": Reason("progress", "The training has ended; its result is read."),
     "Promoting": Reason("progress", "The gates are met; the registry is being changed."),
     "AgentsExited": Reason(

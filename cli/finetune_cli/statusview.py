@@ -61,11 +61,11 @@ def _sweep(parsed: SweepRun, now: datetime) -> list[Line]:
     trials = status.trials
     if trials is not None:
         ended = trials.succeeded + trials.failed + trials.stopped
-        tally = f"{ended} of {spec.trials} ended"
+        tally = f"{ended} of {spec.cap} ended"
         shown = ("running", "succeeded", "failed", "stopped", "preempted", "duplicates")
         counts = [f"{getattr(trials, name)} {name}" for name in shown if getattr(trials, name)]
         out.append(("Trials", f"{tally}: {', '.join(counts)}" if counts else tally))
-        left = None if status.completion_time else figures.eta(status.start_time, now, ended, spec.trials)
+        left = None if status.completion_time else figures.eta(status.start_time, now, ended, spec.cap)
         took = _elapsed(status.start_time, status.completion_time, now)
         out.append(("Time", f"{took}, about {figures.duration(left)} to go" if left is not None else took))
     if status.active_agents is not None and not status.completion_time:

@@ -50,10 +50,15 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class CreateSweep:
-    """Finds the sweep with this token in its description, or creates it."""
+    """Finds the sweep with this token in its description, or creates it.
+
+    Attributes:
+        prior_runs: Runs that the search engine takes for its first observations.
+    """
 
     config: dict[str, Any]
     token: str
+    prior_runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +137,13 @@ class Results:
     """What the actions of this reconcile brought, for the plan that follows them.
 
     Attributes:
+        sweep_token: Token of the sweep that was found or created.
         problem: Why an action of this reconcile did not succeed.
     """
 
     sweep_id: str | None = None
     sweep_url: str | None = None
+    sweep_token: str | None = None
     promoted: Promoted | None = None
     run: RunFacts | None = None
     run_missing: bool = False

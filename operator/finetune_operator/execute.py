@@ -98,11 +98,11 @@ class Executor:
         match action:
             case CreateSweep():
                 found = await client.find_sweeps(entity, name, action.token)
-                sweep = found[0] if found else await client.create_sweep(entity, name, action.config, action.token)
+                sweep = found[0] if found else await client.create_sweep(entity, name, action)
                 for extra in found[1:]:  # two creations once overlapped; one sweep stays
                     await client.set_sweep_state(entity, name, extra, "CANCELED")
                 url = f"{app_url(project.address.base_url)}/{entity}/{name}/sweeps/{sweep}"
-                return replace(results, sweep_id=sweep, sweep_url=url)
+                return replace(results, sweep_id=sweep, sweep_url=url, sweep_token=action.token)
             case SetSweepState():
                 await client.set_sweep_state(entity, name, action.sweep_id, action.state)
                 project.poke()

@@ -20,8 +20,8 @@ _LIVE_FIELDS = {"suspend", "parallelism", "trials", "budget", "promotion", "cont
 
 
 def fingerprint(spec: SweepRunSpec | FinetuneJobSpec) -> str:
-    """Hash of what makes a round."""
-    document: dict[str, Any] = spec.model_dump(mode="json", exclude=_LIVE_FIELDS)
+    """Hash of what makes a round. Defaults are left out, so that a later version's new fields change nothing."""
+    document: dict[str, Any] = spec.model_dump(mode="json", exclude=_LIVE_FIELDS, exclude_defaults=True)
     document["trainer"].pop("ttl_seconds_after_finished", None)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 

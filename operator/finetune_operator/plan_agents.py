@@ -12,8 +12,8 @@ from finetune_operator.actions import Apply, PatchJob, Plan
 from finetune_operator.api import SweepRunStatus
 from finetune_operator.api.sweeprun import AgentsStatus
 from finetune_operator.facts import JobFacts, PodFacts
+from finetune_operator.plan_stages import StagesPlanner
 from finetune_operator.planning import CLOCK_GRAIN, SOON
-from finetune_operator.sweep_planner import SweepPlanner
 
 _FRUITLESS_ATTEMPTS = 3
 """Attempts in a row without a finished trial after which a sweep fails."""
@@ -26,7 +26,7 @@ def attempt_backoff(failures: int) -> timedelta:
     return timedelta(seconds=min(10 * 2 ** (failures - 1), 300)) if failures else timedelta()
 
 
-class AgentsPlanner(SweepPlanner):
+class AgentsPlanner(StagesPlanner):
     """Agents, from the first Job to the last attempt."""
 
     def run_agents(self) -> Plan[SweepRunStatus]:
@@ -57,14 +57,14 @@ class AgentsPlanner(SweepPlanner):
     def _agents_wanted(self) -> int:
         """No more agents than trials are left to do; agents that are there already leave by themselves."""
         trials = self.counts
-        return min(self.spec.parallelism, max(0, self.spec.trials - results.ended(trials)))
+        return min(self.spec.parallelism, max(0, self.cap - results.ended(trials)))
 
     def _create_job(self, attempt: int) -> Plan[SweepRunStatus]:
         identity, trainer = self.observed.identity, self.spec.trainer
         assert self.status.round is not None
         assert self.status.sweep is not None
         assert self.status.sweep.id is not None
-        base = names.child_name(identity.name, f"s{self.status.round}")
+        base = names.child_name(identity.name, f"s{self.status.round}" + (f"-stage{self.index}" if self.index else ""))
         name = names.child_name(identity.name, f"s{self.status.round}-{attempt}")
         image = trainer.image or self.observed.defaults.image
         assert image is not None
@@ -77,7 +77,7 @@ class AgentsPlanner(SweepPlanner):
             config_map=base,
             mode="agent",
             round=self.status.round,
-            stage=0,
+            stage=self.index,
             attempt=attempt,
             parallelism=self._agents_wanted(),
             trainer=trainer,
@@ -98,7 +98,7 @@ class AgentsPlanner(SweepPlanner):
         if self.sweep is None or (job.finished_at and self.sweep.read_at <= job.finished_at + CLOCK_GRAIN):
             return self.progress("Running", "The agents have left; reading the sweep's state.", SOON)
         trials = self.counts
-        if trials.total >= self.spec.trials and not trials.preempted:
+        if trials.total >= self.cap and not trials.preempted:
             message = f"Waits for the tracker to give up on {trials.running} trials whose agents are gone."
             return self.progress("Running", message, SOON)
         pods = self.pods_of(job)
@@ -131,7 +131,7 @@ class AgentsPlanner(SweepPlanner):
         if not running:
             return self.progress("Starting", "Agents are starting.", SOON)
         trials = self.counts
-        message = f"{results.ended(trials)} of {self.spec.trials} trials done, {running} agents running."
+        message = f"{results.ended(trials)} of {self.cap} trials{self.of_stage} done, {running} agents running."
         if blocked:
             message += f" Another waits: {blocked.message}"
         return self.progress("Running", message)

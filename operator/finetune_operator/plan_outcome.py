@@ -35,7 +35,7 @@ class OutcomePlanner(SweepPlanner):
 
     def stop(self, why: str) -> Plan[SweepRunStatus]:
         """A ceiling is reached: no more trials, agents leave now, results are kept."""
-        self.update(usage=self.usage)  # the pods that it was counted from are about to go
+        self.settle_usage()
         self.stop_tracker()
         self.hold_jobs()
         waits = (self.status.active_agents or 0) > 0 or any(
@@ -60,18 +60,18 @@ class OutcomePlanner(SweepPlanner):
         return self.sweep.read_at > left + CLOCK_GRAIN and not self.counts.running
 
     def ended(self) -> bool:
-        """Whether all trials have been, as far as the tracker has told."""
+        """Whether all trials of the stage have been, as far as the tracker has told."""
         if self.sweep is None or self.status.sweep is None or self.sweep.id != self.status.sweep.id:
             return False
         counts = self.counts
         if self.sweep.over:
             return counts.running == 0
-        return counts.total >= self.spec.trials and counts.running == 0 and counts.preempted == 0
+        return counts.total >= self.cap and counts.running == 0 and counts.preempted == 0
 
     def finish(self, reason: str, why: str = "") -> Plan[SweepRunStatus]:
         """Ends the round: with its best run, promoted if that was asked for, or without a result."""
         self.stop_tracker()
-        counts, best = self.counts, self.status.best_run
+        counts, best = self.total, self.status.best_run
         tally = (
             f"{counts.succeeded} trials finished, {counts.failed} failed, {counts.stopped} stopped early"
             + (f", {counts.preempted} preempted" if counts.preempted else "")
@@ -90,7 +90,9 @@ class OutcomePlanner(SweepPlanner):
             best = best.model_copy(update={"artifact": read.run.artifact if read.run else None})
             self.update(best_run=best)
         assert self.status.sweep is not None
-        self.update(usage=self.usage, sweep=self.status.sweep.model_copy(update={"trials": self.spec.trials}))
+        self.settle_usage()
+        self.close_stages(why or tally)
+        self.update(sweep=self.status.sweep.model_copy(update={"trials": self.spec.cap}))
         if self.spec.promotion and (requeue := self.promote()) is not None:
             return self.progress("Promoting", "Promotes the best run.", requeue)
         self._publish()

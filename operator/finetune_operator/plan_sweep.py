@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from finetune_operator import conditions as c
-from finetune_operator import jobs, lifecycle, names, podtemplate, sweepconfig
-from finetune_operator.actions import CreateSweep, PatchJob, Plan, SetFinalizer, SetSweepState, StopRun
+from finetune_operator import jobs, lifecycle, podtemplate, stages, sweepconfig
+from finetune_operator.actions import PatchJob, Plan, SetFinalizer, SetSweepState, StopRun
 from finetune_operator.api import SweepRun, SweepRunStatus
-from finetune_operator.api.status import SweepStatus, TrialCounts
+from finetune_operator.api.status import TrialCounts
 from finetune_operator.facts import RunState
 from finetune_operator.observed import Observed
 from finetune_operator.plan_agents import AgentsPlanner
@@ -79,7 +79,7 @@ class _Planner(AgentsPlanner, OutcomePlanner):
         if lifecycle.fingerprint(self.spec) != self.status.spec_hash:
             return True
         cap = self.status.sweep.trials if self.status.sweep else None
-        return lifecycle.finished(self.status) and cap is not None and self.spec.trials > cap
+        return lifecycle.finished(self.status) and cap is not None and self.spec.cap > cap
 
     def _start_round(self) -> Plan[SweepRunStatus]:
         """Records the intent before anything is done; what an earlier round left is stopped first."""
@@ -93,6 +93,7 @@ class _Planner(AgentsPlanner, OutcomePlanner):
             selector=jobs.agent_selector(self.observed.identity),
             active_agents=0,
             trials=TrialCounts(),
+            stages=stages.initial(self.stages),
             conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
             promotion=old.promotion,
         )
@@ -129,28 +130,27 @@ class _Planner(AgentsPlanner, OutcomePlanner):
         return self.done(SOON if active else None)
 
     def _advance(self) -> Plan[SweepRunStatus]:
-        made = self.observed.results
+        self.take_sweep()
         created = self.status.sweep is not None and self.status.sweep.id is not None
         resuming = created and c.is_true(self.status.conditions, c.SUSPENDED)
         self.resumed = not resuming
-        if made.sweep_id is not None and (self.status.sweep is None or self.status.sweep.id is None):
-            self.update(sweep=SweepStatus(id=made.sweep_id, url=made.sweep_url))
         if self.tracker.missing and self.status.sweep and self.status.sweep.id:
             return self.fail("SweepDeleted", f"Sweep {self.status.sweep.id} no longer exists in the tracker.")
         if exhausted := self.exhausted():
             return self.stop(exhausted)
         if self.ended():
-            return self.finish("Complete")
+            return self.next_stage() or self.finish("Complete")
+        self.end_early()
         self.steer_job()
         if self.observed.credentials is not None:
             missing = self.observed.credentials
             return self.progress(missing.reason, missing.message, RETRY)
         if trouble := self.observed.results.problem or self.tracker.problem:
             return self.progress(trouble.reason, trouble.message, RETRY)
-        if self.drop_jobs(all_rounds=False):
-            return self.progress("Replacing", "Waits for the agents of the earlier round to leave.", SOON)
+        if self.drop_jobs(all_rounds=False) or self.drop_ended_agents():
+            return self.progress("Replacing", "Waits for the agents of what was before to leave.", SOON)
         if self.status.sweep is None or self.status.sweep.id is None:
-            return self._create_sweep()
+            return self.create_sweep()
         self._hold_the_cap()
         if resuming:
             if self.sweep is None:
@@ -162,25 +162,16 @@ class _Planner(AgentsPlanner, OutcomePlanner):
         self.resumed = True
         return self.run_agents()
 
-    def _create_sweep(self) -> Plan[SweepRunStatus]:
-        if not self.observed.finalizer:
-            self.actions.append(SetFinalizer(present=True))
-        identity = self.observed.identity
-        assert self.status.round is not None
-        token = names.sweep_token(identity.uid, self.status.round, 0)
-        config = sweepconfig.build(self.spec, f"{identity.namespace}/{identity.name}", token)
-        self.actions.append(CreateSweep(config, token))
-        return self.progress("CreatingSweep", "Creates the sweep in W&B.", SOON)
-
     def _hold_the_cap(self) -> None:
         """Stops the newest trials beyond the cap, whatever the tracker hands out."""
         if self.sweep is None:
             return
-        excess = len(self.sweep.runs) - self.spec.trials
+        own = self.own_runs
+        excess = len(own) - self.cap
         if excess < 0 or self.sweep.over:
             return
-        runs = sorted(self.sweep.runs, key=lambda run: (run.created_at, run.id))
+        runs = sorted(own, key=lambda run: (run.created_at, run.id))
         live = RunState.LIVE | RunState.PREEMPTED
-        self.actions.extend(StopRun(run.id) for run in runs[self.spec.trials :] if run.state in live)
+        self.actions.extend(StopRun(run.id) for run in runs[self.cap :] if run.state in live)
         if excess > 0:
             self.stop_tracker()

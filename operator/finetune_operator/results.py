@@ -34,15 +34,26 @@ def ended(counts: TrialCounts) -> int:
     return counts.succeeded + counts.failed + counts.stopped
 
 
-def best(runs: Iterable[RunFacts], metric: MetricSpec) -> RunFacts | None:
+def best(runs: Sequence[RunFacts], metric: MetricSpec) -> RunFacts | None:
     """The best finished run with a finite value of the metric; the earlier one (then the smaller id) wins a tie."""
+    return next(iter(ranked(runs, metric)), None)
+
+
+def ranked(runs: Sequence[RunFacts], metric: MetricSpec) -> list[RunFacts]:
+    """The finished runs that have a finite value of the metric, the best first, as `best` has it."""
     sign = 1 if metric.goal == "minimize" else -1
-    candidates = [
+    scored = [
         (sign * value, run.created_at, run.id, run)
         for run in runs
         if run.state in RunState.SUCCEEDED and (value := run.metric(metric.name)) is not None
     ]
-    return min(candidates, key=lambda candidate: candidate[:3])[3] if candidates else None
+    return [entry[3] for entry in sorted(scored, key=lambda entry: entry[:3])]
+
+
+def total(counts: Iterable[TrialCounts | None]) -> TrialCounts:
+    """The sum over stages."""
+    present = [item.model_dump() for item in counts if item is not None]
+    return TrialCounts(**{key: sum(item[key] for item in present) for key in TrialCounts.model_fields})
 
 
 def relative_improvement(value: float, baseline: float | None, goal: str) -> float | None:

@@ -10,8 +10,9 @@ from typing import Any
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from finetune_operator import hyperparameters, names
-from finetune_operator.api import SweepRunSpec
+from finetune_operator import hyperparameters, names, stages
+from finetune_operator.api import SweepRunSpec, presets
+from finetune_operator.stages import Stage
 
 
 @functools.cache
@@ -20,57 +21,60 @@ def _validator() -> Draft7Validator:
     return Draft7Validator(json.loads(text))
 
 
-def parameters(spec: SweepRunSpec) -> dict[str, Any]:
-    """The search space: the preset's, overridden key by key; a null takes a key out."""
-    merged = {**hyperparameters.PRESETS[spec.preset], **spec.parameters}
-    return {key: value for key, value in merged.items() if value is not None}
-
-
-def early_terminate(spec: SweepRunSpec) -> dict[str, Any] | None:
+def early_terminate(spec: SweepRunSpec, method: str) -> dict[str, Any] | None:
     """Early termination: the spec's if given (an empty object is none), else the preset's, but for grids."""
     if spec.early_terminate is not None:
         return spec.early_terminate or None
-    return hyperparameters.PRESET_EARLY_TERMINATION.get(spec.preset) if spec.method != "grid" else None
+    return presets.preset(spec.preset, spec.trainer.model.name).early_terminate if method != "grid" else None
 
 
-def build(spec: SweepRunSpec, name: str, token: str) -> dict[str, Any]:
-    """The sweep configuration; `token` in its description lets the operator find the sweep again."""
+def build(spec: SweepRunSpec, stage: Stage, name: str, token: str) -> dict[str, Any]:
+    """The sweep configuration of a stage; `token` in its description lets the operator find the sweep again."""
     config: dict[str, Any] = {
         "name": names.bounded(name, 128),
         "description": token,
-        "method": spec.method,
+        "method": stage.method,
         "metric": {"name": spec.metric.name, "goal": spec.metric.goal},
-        "parameters": parameters(spec),
-        "run_cap": spec.trials,
+        "parameters": stage.parameters,
+        "run_cap": stage.trials,
         "program": "finetune_trainer",
     }
-    if terminate := early_terminate(spec):
+    if terminate := early_terminate(spec, stage.method):
         config["early_terminate"] = terminate
     return config
 
 
 def problem(spec: SweepRunSpec) -> str | None:
-    """A sentence that names the field at fault, or None for a sound search space."""
-    space = parameters(spec)
+    """A sentence that names the field at fault, or None for a sound search."""
+    if spec.stages and spec.stages[0].refine:
+        return "spec.stages[0].refine: the first stage has no earlier one to refine; leave it out"
+    if fault := _space_problem(stages.parameters(spec), "spec.parameters"):
+        return fault
+    for index, stage in enumerate(stages.of(spec)):
+        where = f"spec.stages[{index}].parameters" if spec.stages else "spec.parameters"
+        if fault := _space_problem(stage.parameters, where):
+            return fault
+        for error in _validator().iter_errors(build(spec, stage, "check", "check")):
+            return _describe(error, where)
+        for key, value in stage.parameters.items() if stage.method == "grid" else ():
+            if not {"values", "value"} & set(value):
+                return f"{where}.{key}: a grid needs values, not a distribution"
+    return None
+
+
+def _space_problem(space: dict[str, Any], where: str) -> str | None:
     if not space:
-        return "spec.parameters: at least one parameter is needed when preset is none"
+        return f"{where}: at least one parameter is needed when preset is none"
     for key, value in space.items():
         if key not in hyperparameters.NAMES:
             known = ", ".join(sorted(hyperparameters.NAMES))
-            return f"spec.parameters.{key}: unknown hyperparameter; known are {known}"
+            return f"{where}.{key}: unknown hyperparameter; known are {known}"
         if not isinstance(value, dict):
-            return f"spec.parameters.{key}: must be an object in W&B's sweep syntax, such as {{values: [1, 2]}}"
+            return f"{where}.{key}: must be an object in W&B's sweep syntax, such as {{values: [1, 2]}}"
         if "parameters" in value:
-            return f"spec.parameters.{key}: nested parameters are not supported; the trainer's hyperparameters are flat"
+            return f"{where}.{key}: nested parameters are not supported; the trainer's hyperparameters are flat"
         if reason := _bounds(value):
-            return f"spec.parameters.{key}: {reason}"
-    config = build(spec, "check", "check")
-    for error in _validator().iter_errors(config):
-        return _describe(error)
-    if spec.method == "grid":
-        for key, value in space.items():
-            if not {"values", "value"} & set(value):
-                return f"spec.parameters.{key}: a grid needs values, not a distribution"
+            return f"{where}.{key}: {reason}"
     return None
 
 
@@ -85,10 +89,10 @@ def _bounds(value: dict[str, Any]) -> str | None:
     return None
 
 
-def _describe(error: ValidationError) -> str:
+def _describe(error: ValidationError, parameters: str) -> str:
     path = [str(part) for part in error.absolute_path]
-    names_in_spec = {"early_terminate": "earlyTerminate", "run_cap": "trials"}
-    where = ".".join(["spec", *(names_in_spec.get(part, part) for part in path[:1]), *path[1:]])
+    names_in_spec = {"early_terminate": "spec.earlyTerminate", "run_cap": "spec.trials", "parameters": parameters}
+    where = ".".join([*(names_in_spec.get(part, f"spec.{part}") for part in path[:1]), *path[1:]])
     if error.context and path[:1] == ["parameters"]:
         return f"{where}: is no W&B sweep parameter: needs value, values, or a distribution with its bounds"
     if path[:1] == ["early_terminate"]:

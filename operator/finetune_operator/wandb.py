@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from finetune_operator.actions import Promoted
+from finetune_operator.actions import CreateSweep, Promoted
 from finetune_operator.api.shared import RegistrySpec
 from finetune_operator.errors import ThrottledError, TrackerError, UnauthorizedError
 from finetune_operator.facts import RunFacts, SweepFacts, parse_config
@@ -169,15 +169,17 @@ class WandbClient:
             if not page["pageInfo"].get("hasNextPage"):
                 return [name for _, name in sorted(found)]
 
-    async def create_sweep(self, entity: str, project: str, config: dict[str, Any], token: str) -> str:
+    async def create_sweep(self, entity: str, project: str, sweep: CreateSweep) -> str:
         """Creates a sweep; returns its id. The configuration goes as YAML that writes floats unmistakably."""
         variables = {
-            "config": yaml.safe_dump(config, sort_keys=False),
-            "description": token,
-            "displayName": config["name"],
+            "config": yaml.safe_dump(sweep.config, sort_keys=False),
+            "description": sweep.token,
+            "displayName": sweep.config["name"],
             "entityName": entity,
             "projectName": project,
         }
+        if sweep.prior_runs:  # as the SDK's `wandb.sweep(prior_runs=...)` writes it
+            variables["priorRunsFilters"] = json.dumps({"$or": [{"name": run} for run in sweep.prior_runs]})
         answer = await self._query("UpsertSweep", _UPSERT_SWEEP, variables)
         return str(answer["upsertSweep"]["sweep"]["name"])
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from finetune_demo.snapshot import Snapshot, describe, settled
 from finetune_demo.summary import Outcome, Scores, scores_of
-from finetune_operator import sweepconfig
+from finetune_operator import stages, sweepconfig
 from finetune_operator.api import FinetuneJob, SweepRun
 from rich.console import Console
 
@@ -126,7 +126,7 @@ def test_the_manifests_are_what_the_operator_accepts():
     parsed = SweepRun.model_validate(sweep)
     assert sweepconfig.problem(parsed.spec) is None
     assert (parsed.spec.trials, parsed.spec.parallelism) == (8, 2)
-    assert {"learning_rate"} < sweepconfig.parameters(parsed.spec).keys()
+    assert {"learning_rate"} < stages.parameters(parsed.spec).keys()
     default, model = (manifest(name) for name in ("default.yaml", "finetunejob.yaml"))
     for job in (default, model):
         FinetuneJob.model_validate(job)

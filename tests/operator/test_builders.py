@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from finetune_operator import conditions, hyperparameters, jobs, names, podtemplate, sweepconfig, trial
+from finetune_operator import conditions, hyperparameters, jobs, names, podtemplate, stages, sweepconfig, trial
 from finetune_operator.api import FinetuneJobSpec, SweepRunSpec
 from finetune_operator.api.base import parse_duration
 from finetune_trainer.contract import TrialConfig
@@ -105,7 +105,7 @@ def test_the_hyperparameters_are_the_trainers():
 def test_presets_are_sound_sweeps(preset: str, method: str):
     spec = SweepRunSpec.model_validate({"preset": preset, "method": method, "trainer": TRAINER})
     assert sweepconfig.problem(spec) is None
-    for key, value in sweepconfig.parameters(spec).items():
+    for key, value in stages.parameters(spec).items():
         Hyperparameters.parse({key: value["values"][0] if "values" in value else value["min"]})
 
 
@@ -138,7 +138,7 @@ def test_the_sweep_configuration():
     spec = SweepRunSpec.model_validate(
         sweep_run(preset="minimal", trials=7, parameters={"epochs": None, "dropout": {"value": 0}})
     )
-    config = sweepconfig.build(spec, "ns/x", "token")
+    config = sweepconfig.build(spec, stages.of(spec)[0], "ns/x", "token")
     assert config["parameters"].keys() == {"learning_rate", "dropout"}
     assert (config["run_cap"], config["description"], config["method"]) == (7, "token", "random")
     assert "early_terminate" not in config

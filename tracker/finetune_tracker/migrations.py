@@ -114,4 +114,10 @@ CREATE TABLE usages (
 CREATE INDEX usages_by_artifact ON usages (artifact_id);
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+_V2 = """
+CREATE TABLE sweep_priors (
+    sweep_id INTEGER NOT NULL REFERENCES sweeps ON DELETE CASCADE,
+    run_id INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, PRIMARY KEY (sweep_id, run_id)) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)

@@ -151,8 +151,9 @@ class Scheduler:
         # The parameters are those that were given out: user code may change its run's config.
         rows = db.execute(
             "SELECT id, name, state, coalesce(params, config) AS config, history_lines, history_start, "
-            "json_extract(summary, ?) AS value FROM runs WHERE sweep_id = ? ORDER BY id",
-            (f'$."{metric}"', sweep_id),
+            "json_extract(summary, ?) AS value FROM runs WHERE sweep_id = ? "
+            "OR id IN (SELECT run_id FROM sweep_priors WHERE sweep_id = ?) ORDER BY id",
+            (f'$."{metric}"', sweep_id, sweep_id),
         ).fetchall()
         known = self._metrics[sweep_id]
         for row in rows:

@@ -99,8 +99,45 @@ class BestRun(Status):
     """Its scores on the held-out test set."""
 
 
+class StageStatus(Status):
+    """One stage of a search."""
+
+    name: str
+    """Name of the stage."""
+    method: str
+    """Search method."""
+    state: Literal["Pending", "Running", "Complete", "Skipped"] = "Pending"
+    """Where it stands."""
+    reason: str = ""
+    """Why it ended, in a sentence."""
+    sweep: str | None = None
+    """Id of its W&B sweep."""
+    url: str | None = None
+    """Page of its W&B sweep."""
+    cap: int = 0
+    """Trials that it may run."""
+    trials: TrialCounts | None = None
+    """Its trials by state."""
+    best: float | None = None
+    """Best value of the metric among its trials."""
+    best_run: str | None = None
+    """Run that has it."""
+    expected_gain: float | None = None
+    """Improvement that its remaining trials are expected to bring, as a share of its best value."""
+    gpu_hours: str = "0"
+    """GPU-hours of its pods."""
+    parameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra=PRESERVE)
+    """Its search space, where it was narrowed around earlier runs."""
+    prior_runs: tuple[str, ...] = Field(default=(), max_length=64)
+    """Earlier runs that seed it."""
+    start_time: datetime | None = None
+    """When it began."""
+    completion_time: datetime | None = None
+    """When it ended."""
+
+
 class SweepStatus(Status):
-    """The W&B sweep of the current round."""
+    """The W&B sweep of the current stage."""
 
     id: str | None = None
     """Sweep id."""

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from finetune_operator.api import presets
 from finetune_operator.api.base import PRESERVE, Fraction, Spec, Status, rules
 from finetune_operator.api.shared import BudgetSpec, PromotionSpec, TrainerSpec, WandbSpec
-from finetune_operator.api.status import BestRun, CommonStatus, SweepStatus, TrialCounts
+from finetune_operator.api.status import BestRun, CommonStatus, StageStatus, SweepStatus, TrialCounts
 
 Method = Literal["random", "bayes", "grid"]
 MetricName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[-._/a-zA-Z0-9]+$")]
@@ -45,7 +46,11 @@ class StageSpec(Spec):
     parameters: Parameters = Field(default_factory=dict)
     """Overrides of spec.parameters, key by key."""
     refine: RefineSpec | None = None
-    """Narrow the space around the best of the earlier stages."""
+    """Narrow the space of the stage before around the best runs. A bayes stage is also seeded with those of the earlier
+    runs that lie in the narrowed space (W&B prior runs)."""
+    min_expected_gain: Fraction = "0.01"
+    """The stage ends early when its remaining trials are expected to improve its best value by less than this share of
+    it, as a decimal string. 0 never ends it early."""
 
 
 class SpecialiseSpec(Spec):
@@ -77,8 +82,12 @@ class SweepRunSpec(Spec):
             ),
             ("self.preset != 'none' || has(self.parameters)", "parameters is required when preset is none"),
             (
-                "!has(self.stages) || self.stages.all(s, s.trials <= self.trials)",
+                "!has(self.stages) || !has(self.trials) || self.stages.all(s, s.trials <= self.trials)",
                 "a stage must not have more trials than the sweep",
+            ),
+            (
+                "!has(self.stages) || self.stages.all(s, self.stages.exists_one(t, t.name == s.name))",
+                "names of stages must differ",
             ),
         )
     )
@@ -91,20 +100,19 @@ class SweepRunSpec(Spec):
     """Search method of W&B."""
     metric: MetricSpec = MetricSpec()
     """What to optimise."""
-    preset: Literal["finetuning", "minimal", "none"] = "finetuning"
-    """Search space to start from; parameters override it key by key. `finetuning`: learning rate (log-uniform), batch
-    size, epochs, warmup, weight decay, dropout, gradient accumulation, with hyperband. `minimal`: learning rate and
-    epochs."""
+    preset: presets.PresetName = Field(default="finetuning", description=presets.describe())
     parameters: Parameters = Field(default_factory=dict)
     """Search space in W&B's sweep syntax, verbatim."""
     early_terminate: dict[str, Any] | None = Field(default=None, json_schema_extra={**PRESERVE, "maxProperties": 16})
     """Early termination in W&B's syntax (hyperband). An empty object turns the preset's off."""
-    trials: int = Field(default=20, ge=1, le=10_000)
-    """Hard cap on the number of trials, held whatever the tracker hands out."""
+    trials: int | None = Field(default=None, ge=1, le=10_000)
+    """Hard cap on the number of trials of all stages together, held whatever the tracker hands out. Default: those of
+    the stages, else those of the preset (20; 5 for `minimal`)."""
     parallelism: int = Field(default=1, ge=0, le=1000)
     """Agents at a time; `kubectl scale` changes it live."""
     stages: Annotated[tuple[StageSpec, ...], Field(max_length=8)] = ()
-    """Stages of a staged search; empty is one stage with method, trials and parameters of the spec."""
+    """Stages of a staged search, one after the other; empty is one stage with method, trials and parameters of the
+    spec."""
     budget: BudgetSpec = BudgetSpec()
     """Ceilings on cost."""
     specialise: SpecialiseSpec | None = None
@@ -115,6 +123,14 @@ class SweepRunSpec(Spec):
     """How trials run."""
     promotion: PromotionSpec | None = None
     """When and where the best run's model goes into service."""
+
+    @property
+    def cap(self) -> int:
+        """The cap on trials: what was given, else what the stages or the preset ask for."""
+        if self.trials is not None:
+            return self.trials
+        asked = sum(stage.trials for stage in self.stages)
+        return min(asked, 10_000) or presets.preset(self.preset, self.trainer.model.name).trials
 
 
 class AgentsStatus(Status):
@@ -133,8 +149,10 @@ class SweepRunStatus(CommonStatus):
 
     sweep: SweepStatus | None = None
     """The W&B sweep."""
+    stages: tuple[StageStatus, ...] = Field(default=(), max_length=8)
+    """Stages of the round; a search without stages has one."""
     trials: TrialCounts | None = None
-    """Trials by state."""
+    """Trials of all stages by state."""
     best_run: BestRun | None = None
     """The best finished trial."""
     active_agents: int | None = None

@@ -31,7 +31,7 @@ def expected_gain(values: Sequence[float], remaining: int, goal: Goal = "minimiz
         goal: Direction of the metric.
 
     Returns:
-        The expected relative gain, at least 0; None when there are fewer than `LEAST_RUNS` runs, or the best value is 0.
+        The expected relative gain, at least 0; None for fewer than `LEAST_RUNS` runs, and for a best value of 0.
     """
     count = len(values)
     sign = 1.0 if goal == "minimize" else -1.0

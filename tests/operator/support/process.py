@@ -114,6 +114,7 @@ class Lab:
         trainer = {"model": {"name": "tiny"}, "dataset": {"uri": uri(**(script or {}))}, **spec.pop("trainer", {})}
         if kind == "SweepRun":
             spec = {"preset": "none", "parameters": LEARNING_RATE, "trials": 3, **spec}
+            spec = {key: value for key, value in spec.items() if value is not None}
         spec.setdefault("wandb", {"project": self.namespace})
         return {
             "apiVersion": "finetune.dev/v1alpha1",
@@ -197,7 +198,7 @@ class Lab:
     def runs(self) -> list[dict[str, Any]]:
         query = (
             "query R($p: String!, $e: String!) { project(name: $p, entityName: $e) { runs(first: 500) "
-            "{ edges { node { name state sweepName summaryMetrics } } } } }"
+            "{ edges { node { name state sweepName config summaryMetrics } } } } }"
         )
         project = self.graphql(query, p=self.namespace, e=self.tracker.entity)["project"]
         return [edge["node"] for edge in project["runs"]["edges"]] if project else []

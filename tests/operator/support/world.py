@@ -37,6 +37,8 @@ class Sweep:
     cap: int
     state: str = "RUNNING"
     runs: dict[str, RunFacts] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    prior_runs: tuple[str, ...] = ()
 
 
 @dataclass
@@ -156,12 +158,12 @@ class World:
         if self.tracker_down:
             return replace(results, problem=UNREACHABLE)
         match action:
-            case a.CreateSweep(config, token):
+            case a.CreateSweep(config, token, prior_runs):
                 found = [name for name, sweep in self.sweeps.items() if sweep.token == token]
                 if not found:
                     found = [f"sweep{len(self.sweeps)}"]
-                    self.sweeps[found[0]] = Sweep(token, config["run_cap"])
-                return replace(results, sweep_id=found[0], sweep_url="http://t")
+                    self.sweeps[found[0]] = Sweep(token, config["run_cap"], config=config, prior_runs=prior_runs)
+                return replace(results, sweep_id=found[0], sweep_url="http://t", sweep_token=token)
             case a.SetSweepState(sweep_id, state) if sweep_id in self.sweeps:
                 self.sweeps[sweep_id].state = state
             case a.StopRun(run_id):
@@ -226,8 +228,9 @@ class World:
     def work(self) -> None:
         """Every running agent takes one trial, or ends the one it has."""
         for pod in [p for p in self.pods.values() if p.active]:
-            sweep = next((s for s in self.sweeps.values() if s.state in ("RUNNING", "FINISHED")), None)
-            if self.kind != "SweepRun" or sweep is None:
+            stage = f":{self.jobs[pod.job].round}:{self.jobs[pod.job].stage}"
+            sweep = next((s for s in self.sweeps.values() if s.token.endswith(stage)), None)
+            if self.kind != "SweepRun" or sweep is None or sweep.state not in ("RUNNING", "FINISHED"):
                 continue
             if pod.name in self.busy:
                 run = self.busy.pop(pod.name)
@@ -243,10 +246,10 @@ class World:
                 self.busy[pod.name] = resumable[0].id
                 sweep.runs[resumable[0].id] = replace(resumable[0], state="running")
             elif sweep.state == "RUNNING" and (self.greedy or len(sweep.runs) < sweep.cap):
-                run = f"run{len(sweep.runs)}"
-                sweep.runs[run] = RunFacts(
-                    run, "running", config={"learning_rate": len(sweep.runs)}, created_at=f"{len(sweep.runs):04}"
-                )
+                number = sum(len(each.runs) for each in self.sweeps.values())
+                run = f"run{number}"
+                config = {"learning_rate": 1e-6 * (1 + number % 900)}
+                sweep.runs[run] = RunFacts(run, "running", config=config, created_at=f"{number:04}")
                 self.busy[pod.name] = run
             else:
                 self.end_pod(pod.name, 0)

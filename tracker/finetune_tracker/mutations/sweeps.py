@@ -100,6 +100,12 @@ def _create(ctx: Context, given: dict[str, Any], spec: Spec) -> sqlite3.Row:
     )  # fmt: skip
     if given.get("prior_runs_filters"):
         condition, params = filters.where(filters.parse_filters(given["prior_runs_filters"]), filters.RUNS)
+        # A run of another sweep stays with it, and is an observation for this one's search all the same.
+        ctx.db.execute(
+            "INSERT INTO sweep_priors (sweep_id, run_id) SELECT ?, id FROM runs "
+            f"WHERE project_id = ? AND sweep_id IS NOT NULL AND {condition}",
+            (cursor.lastrowid, project["id"], *params),
+        )
         ctx.db.execute(
             "UPDATE runs SET sweep_id = ?, prior = 1, updated_at = ? "
             f"WHERE project_id = ? AND sweep_id IS NULL AND {condition}",
