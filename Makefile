@@ -7,12 +7,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEED ?= 0
 KEEP ?=
+INSTALL ?= process
 PYTEST_ARGS ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BENCH ?=
 IMAGE_BUILDER ?= $(if $(shell command -v buildah),buildah build,docker build)
 IMAGE_PREFIX ?=
 IMAGE_ARGS ?=
+IMAGES ?= operator tracker trainer
+# buildah mounts file systems: a mount namespace of its own keeps them out of everybody else's sight.
+PRIVATE := $(if $(filter 0,$(shell id -u)),unshare --mount --propagation private)
 
 .PHONY: help
 help:  ## list the targets
@@ -30,8 +34,8 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 venv: $(STAMP)  ## create .venv with every dependency
 
 .PHONY: demo
-demo: $(STAMP)  ## run the main job; KEEP=1 keeps everything up, SEED=n takes another seed
-	@$(BIN)/finetune-demo --seed $(SEED) $(if $(KEEP),--keep)
+demo: $(STAMP)  ## run the main job; KEEP=1 keeps everything up, SEED=n takes another seed, INSTALL=helm the chart
+	@$(BIN)/finetune-demo --seed $(SEED) --install $(INSTALL) $(if $(KEEP),--keep)
 
 .PHONY: browser
 browser:  ## install Chromium, which the tests of the tracker's page drive, where there is none
@@ -75,10 +79,14 @@ bench: $(STAMP)  ## measure against the best alternatives, into build/bench; BEN
 chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/
 	$(BIN)/python charts/generate.py --package build
 
+.PHONY: base-image
+base-image:  ## make localhost/debian-python, a stand-in for the public base images (see IMAGE_ARGS), with debootstrap
+	$(PRIVATE) tests/install/base-image.sh localhost/debian-python
+
 .PHONY: images
 images:  ## build the images; IMAGE_BUILDER, IMAGE_PREFIX, IMAGE_ARGS (--build-arg BASE_IMAGE=... and the like)
-	for image in operator tracker trainer; do \
-	  $(IMAGE_BUILDER) $(IMAGE_ARGS) \
+	for image in $(IMAGES); do \
+	  $(PRIVATE) $(IMAGE_BUILDER) $(IMAGE_ARGS) \
 	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 	    --file $$([ $$image = trainer ] && echo Dockerfile.trainer || echo Dockerfile.operator) \
 	    $$([ $$image = trainer ] || echo --target=$$image) --tag $(IMAGE_PREFIX)finetune-$$image:$(VERSION) .; \
@@ -86,7 +94,7 @@ images:  ## build the images; IMAGE_BUILDER, IMAGE_PREFIX, IMAGE_ARGS (--build-a
 
 .PHONY: test-images
 test-images: $(STAMP)  ## run the built images as restricted pods; needs buildah and runc
-	FINETUNE_TEST_IMAGES=1 FINETUNE_IMAGE_PREFIX=$(or $(IMAGE_PREFIX),localhost/) $(BIN)/pytest tests/install/test_images.py $(PYTEST_ARGS)
+	$(PRIVATE) env FINETUNE_TEST_IMAGES=1 FINETUNE_IMAGE_PREFIX=$(or $(IMAGE_PREFIX),localhost/) $(BIN)/pytest tests/install/test_images.py $(PYTEST_ARGS)
 
 .PHONY: clean
 clean:  ## remove what was built (not the venv)

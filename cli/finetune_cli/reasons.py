@@ -120,6 +120,11 @@ REASONS: dict[str, Reason] = {
         "An object with the name of a child exists and belongs to somebody else.",
         "rename the resource, or delete the other object",
     ),
+    "Forbidden": Reason(
+        "waits",
+        "The operator's ServiceAccount lacks a right in this namespace; the message names it.",
+        "helm upgrade the release with rbac.create, or add the verb that the message names to the operator's Role",
+    ),
     "InvalidSpec": Reason(
         "failed", "The spec contradicts itself; the message names the field.", "correct the field and apply again"
     ),

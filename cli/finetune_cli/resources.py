@@ -57,8 +57,10 @@ class Resource:
 
     @property
     def observed(self) -> bool:
-        """Whether the operator has seen the present spec."""
-        return self.parsed.status.observed_generation == self.generation
+        """Whether the operator has looked at the present spec, be it that it was kept from acting on it."""
+        ready = self.condition("Ready")
+        seen = self.parsed.status.observed_generation, ready.observed_generation if ready else None
+        return self.generation in seen
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of a type."""
@@ -67,7 +69,8 @@ class Resource:
     def holds(self, kind: str) -> bool:
         """Whether a condition is true, judged on the present spec."""
         found = self.condition(kind)
-        return found is not None and found.status == "True" and self.observed
+        current = self.parsed.status.observed_generation == self.generation
+        return found is not None and found.status == "True" and current
 
     @property
     def outcome(self) -> bool | None:

@@ -8,6 +8,7 @@ from finetune_operator.api import FinetuneJob, SweepRun
 from finetune_operator.api.status import PromotionStatus
 
 from finetune_cli import figures
+from finetune_cli.progress import Progress
 from finetune_cli.resources import Resource
 
 Line = tuple[str, str]
@@ -30,11 +31,11 @@ def why(resource: Resource) -> str:
     return ready.message or ready.reason
 
 
-def lines(resource: Resource, now: datetime) -> list[Line]:
+def lines(resource: Resource, now: datetime, progress: Progress | None = None) -> list[Line]:
     """The whole view: label and text of each line."""
     out: list[Line] = [("State", state(resource)), ("Why", why(resource))]
     parsed = resource.parsed
-    out += _sweep(parsed, now) if isinstance(parsed, SweepRun) else _job(parsed, now)
+    out += _sweep(parsed, now) if isinstance(parsed, SweepRun) else _job(parsed, now, progress)
     status = parsed.status
     if status.usage is not None:
         budget = parsed.spec.budget.gpu_hours if isinstance(parsed, SweepRun) else None
@@ -78,13 +79,17 @@ def _sweep(parsed: SweepRun, now: datetime) -> list[Line]:
     return out
 
 
-def _job(parsed: FinetuneJob, now: datetime) -> list[Line]:
+def _job(parsed: FinetuneJob, now: datetime, progress: Progress | None) -> list[Line]:
     status = parsed.status
     out: list[Line] = []
     if status.run and status.run.url:
         out.append(("Run", status.run.url))
     if status.start_time:
-        out.append(("Time", _elapsed(status.start_time, status.completion_time, now)))
+        took = _elapsed(status.start_time, status.completion_time, now)
+        left = f", about {figures.duration(progress.left(now))} of training to go" if progress else ""
+        out.append(("Time", took + left))
+    if progress:
+        out.append(("Trained", figures.percent(progress.share, 0)))
     if status.attempts:
         out.append(("Attempt", f"{status.attempts}" + (f" (Job {status.job_name})" if status.job_name else "")))
     if status.hyperparameters:
@@ -120,9 +125,9 @@ def promotion(status: PromotionStatus) -> list[Line]:
     return out
 
 
-def text(resource: Resource, now: datetime) -> str:
+def text(resource: Resource, now: datetime, progress: Progress | None = None) -> str:
     """The view as plain text."""
-    rows = lines(resource, now)
+    rows = lines(resource, now, progress)
     width = max(len(label) for label, _ in rows)
     head = f"{resource.label} in {resource.namespace}"
     return "\n".join([head, *(f"  {label.ljust(width)}  {value}".rstrip() for label, value in rows)])

@@ -138,21 +138,22 @@ class Tracker:
     Args:
         where: Server, project, entity.
         key: API key.
+        patient: Try again, and wait long, when it does not answer.
     """
 
-    def __init__(self, where: Address, key: str) -> None:
+    def __init__(self, where: Address, key: str, *, patient: bool = True) -> None:
         self.where = where
         headers = urllib3.make_headers(basic_auth=f"api:{key}") | {"Content-Type": "application/json"}
         retries = urllib3.Retry(
-            total=3, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504), allowed_methods=None
+            total=3 if patient else 0, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504), allowed_methods=None
         )
-        timeout = urllib3.Timeout(connect=5, read=60)
+        timeout = urllib3.Timeout(connect=5, read=60) if patient else urllib3.Timeout(connect=2, read=5)
         self._http = urllib3.PoolManager(headers=headers, retries=retries, timeout=timeout)
 
     @classmethod
-    def of(cls, cluster: Cluster, resource: Resource, url: str | None) -> Tracker:
+    def of(cls, cluster: Cluster, resource: Resource, url: str | None, *, patient: bool = True) -> Tracker:
         """The tracker of a resource."""
-        return cls(address(resource, url, os.environ), api_key(cluster, resource, os.environ))
+        return cls(address(resource, url, os.environ), api_key(cluster, resource, os.environ), patient=patient)
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """The data of a query.

@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
 
+from finetune_demo import installing
 from finetune_demo.errors import DemoError, tail
 from finetune_demo.kubectl import require_kubectl
 from finetune_demo.processes import Programs
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 source=_SOURCE,
                 seed=arguments.seed,
                 timeout=arguments.timeout,
+                install=arguments.install,
                 view=View(console),
                 programs=programs,
             )
@@ -73,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="finetune-demo", description="From a correction backlog to a promoted speech model, on this machine."
     )
     parser.add_argument("--seed", type=int, default=0, help="of base model, speech and training (0)")
+    ways = get_args(installing.Way)
+    parser.add_argument(
+        "--install", choices=ways, default="process", help="the operator: a process, or with Helm a pod"
+    )
     parser.add_argument("--keep", action="store_true", help="keep everything running until Ctrl-C")
     parser.add_argument("--dir", type=Path, default=Path("build/demo"), help="folder of this run (build/demo)")
     parser.add_argument("--cache", type=Path, default=Path("build/cache"), help="kept between runs (build/cache)")
@@ -154,8 +161,7 @@ def _explain_state(console: Console, story: Story) -> None:
         if pod.get("status", {}).get("phase") == "Failed":
             text = story.kubectl.run("logs", name, f"--namespace={NAMESPACE}", "--tail=20", check=False)
             console.print(f"\nThe end of pod/{name}'s log:\n{escape(text)}")
-    operator = story.folder / "logs" / "finetune-operator.log"
-    console.print(f"\nThe end of {operator}:\n{escape(tail(operator))}")
+    console.print(f"\nThe end of the operator's log:\n{escape(story.operator_log())}")
 
 
 if __name__ == "__main__":

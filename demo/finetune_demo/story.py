@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from finetune_demo.errors import DemoError
+from finetune_demo import installing
+from finetune_demo.errors import DemoError, tail
 from finetune_demo.kubectl import Kubectl
 from finetune_demo.processes import Program, Programs
 from finetune_demo.snapshot import Snapshot, condition, holds, settled
@@ -42,6 +40,7 @@ class Story:
         cache: Where base models and tasks are kept between runs.
         source: Root of the repository, for the CRDs.
         timeout: Seconds that sweep and training may take together.
+        install: How the operator gets into the cluster: `process` beside it, or a pod that `helm` installs.
     """
 
     folder: Path
@@ -51,6 +50,7 @@ class Story:
     timeout: float
     view: View
     programs: Programs
+    install: installing.Way = "process"
     seconds: dict[str, float] = field(default_factory=dict)
     snapshot: Snapshot = field(default_factory=Snapshot)
     peak: int = 0
@@ -96,7 +96,8 @@ class Story:
         )  # fmt: skip
         images = self.folder / "images.json"
         trainer = [sys.executable, "-m", "finetune_trainer"]
-        images.write_text(json.dumps({IMAGE: {"command": trainer, "env": _QUIET}}, indent=2))
+        known = {IMAGE: {"command": trainer, "env": _QUIET}, **installing.images()}
+        images.write_text(json.dumps(known, indent=2))
         sandbox = self._start(
             "finetune-sandbox", "up", f"--data={self.folder / 'sandbox'}", f"--kubeconfig={self.kubeconfig}",
             "--nodes=1", "--gpus=2", f"--images={images}",
@@ -104,15 +105,18 @@ class Story:
         self.tracker_url = tracker.first_line(_READY_SECONDS)
         self.view.detail("sandbox cluster")
         sandbox.first_line(_READY_SECONDS)
-        self.kubectl.run("apply", "--server-side", "--kustomize", str(self.source / "manifests" / "crds"))
-        self.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
         self.view.detail("operator")
-        port = _free_port()
-        operator = self._start(
-            "finetune-operator", "run", f"--kubeconfig={self.kubeconfig}", "--all-namespaces", "--host=127.0.0.1",
-            f"--liveness-port={port}",
-        )  # fmt: skip
-        _wait_for_health(operator, f"http://127.0.0.1:{port}/healthz")
+        if self.install == "helm":
+            installing.with_helm(self.source, self.kubeconfig, NAMESPACE)
+        else:
+            installing.as_process(self.source, self.kubectl, self._start)
+
+    def operator_log(self) -> str:
+        """The end of the operator's log."""
+        if self.install == "helm":
+            deployment = f"deployment/{installing.DEPLOYMENT}"
+            return self.kubectl.run("logs", deployment, f"--namespace={NAMESPACE}", "--tail=20", check=False)
+        return tail(self.folder / "logs" / "finetune-operator.log")
 
     def _start(self, name: str, *arguments: str) -> Program:
         module = name.replace("-", "_")
@@ -209,24 +213,3 @@ _QUIET = {
 def _short(path: Path) -> Path:
     """The path as seen from here, where that is shorter."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for_health(operator: Program, url: str) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - a loopback address made above
-                return
-        except (urllib.error.URLError, OSError):
-            pass
-        if operator.process.poll() is not None:
-            raise DemoError(f"{operator.name} ended with status {operator.process.returncode}", log=operator.log)
-        if time.monotonic() > deadline:
-            raise DemoError(f"{operator.name} was not ready within {_READY_SECONDS:.0f} s", log=operator.log)
-        time.sleep(0.2)

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from finetune_operator.errors import ClusterError, ConflictError, NotFoundError
+from finetune_operator.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _GROUPS = {
@@ -131,5 +131,5 @@ async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
         reason, message = status.get("reason", ""), status.get("message", "")
     except ValueError:
         reason, message = response.reason or "", text[:200]
-    kind = {404: NotFoundError, 409: ConflictError}.get(response.status, ClusterError)
+    kind = {403: ForbiddenError, 404: NotFoundError, 409: ConflictError}.get(response.status, ClusterError)
     raise kind(response.status, reason, message)

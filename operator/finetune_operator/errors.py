@@ -4,6 +4,7 @@ EdgeError                a request failed; try again later
 ClusterError           the Kubernetes API said no, or nothing
 ConflictError        409: somebody else was faster; read again
 NotFoundError        404
+ForbiddenError       403: the operator's Role lacks a right
 TrackerError           the tracker said no, or nothing
 UnauthorizedError    401 or 403: the API key is wrong
 ThrottledError       429: wait
@@ -29,6 +30,10 @@ class ClusterError(EdgeError):
 
 class NotFoundError(ClusterError):
     """404."""
+
+
+class ForbiddenError(ClusterError):
+    """403: the operator's Role lacks a right; the message names it."""
 
 
 class ConflictError(ClusterError):

@@ -139,7 +139,8 @@ class Executor:
             if body["metadata"]["uid"] not in owners:
                 raise NameTakenError(f"{manifest['kind']} {name} exists and belongs to something else.") from None
             if plural == "configmaps" and not made.get("immutable") and made.get("data") != manifest["data"]:
-                made = await self._cluster.patch(plural, key.namespace, name, {"data": manifest["data"]})
+                gone = dict.fromkeys(made.get("data") or {})  # a merge patch keeps what it does not name
+                made = await self._cluster.patch(plural, key.namespace, name, {"data": {**gone, **manifest["data"]}})
         if plural == "jobs":
             self._store.jobs.update(made)
 

@@ -15,7 +15,7 @@ from finetune_operator import lifecycle, plan_finetune, plan_sweep
 from finetune_operator.actions import Results
 from finetune_operator.api import FinetuneJob, FinetuneJobStatus, SweepRun, SweepRunStatus
 from finetune_operator.cluster import Cluster
-from finetune_operator.errors import NotFoundError
+from finetune_operator.errors import ForbiddenError, NotFoundError
 from finetune_operator.execute import Executor
 from finetune_operator.metrics import Metrics
 from finetune_operator.observe import Observer, identity
@@ -66,6 +66,9 @@ class Reconciler:
         started = time.monotonic()
         try:
             return await self._reconcile(key)
+        except ForbiddenError as error:
+            await self._forbidden(key, error)
+            raise
         finally:
             self._metrics.reconcile_seconds.labels(key.kind).observe(time.monotonic() - started)
 
@@ -105,6 +108,19 @@ class Reconciler:
         status = _status(key.kind, body)
         stalled = lifecycle.stalled(status, "InvalidSpec", message, generation, now)
         await self._write(key, body, status, stalled)
+
+    async def _forbidden(self, key: Key, error: ForbiddenError) -> None:
+        """A right that the operator lacks: said in status, since its log is not what users look at."""
+        body = self._store.get(key)
+        if body is None or lifecycle.finished(status := _status(key.kind, body)):
+            return
+        now = datetime.now(UTC).replace(microsecond=0)
+        generation = identity(key, body).generation
+        message = f"The operator may not do what this needs: {error.message}"
+        waiting = lifecycle.progressing(status, "Forbidden", message, generation, now, resumed=False)
+        # what the new generation asks for is still to be done
+        waiting = waiting.model_copy(update={"observed_generation": status.observed_generation})
+        await self._write(key, body, status, waiting)
 
     async def _write(
         self,

@@ -49,6 +49,7 @@ _WARNINGS = frozenset(
         "SweepRunNotFound",
         "SweepRunFailed",
         "NameTaken",
+        "Forbidden",
         "OutOfMemory",
         "Error",
     }

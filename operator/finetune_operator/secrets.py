@@ -9,7 +9,7 @@ import binascii
 from finetune_operator.actions import Problem
 from finetune_operator.api.shared import SecretKeyRef
 from finetune_operator.cluster import Cluster
-from finetune_operator.errors import ClusterError, NotFoundError
+from finetune_operator.errors import ForbiddenError, NotFoundError
 
 _FRESH = 30.0
 """Seconds for which a key that was read is used without reading it again."""
@@ -38,10 +38,8 @@ class ApiKeys:
             secret = await self._cluster.get("secrets", namespace, reference.name)
         except NotFoundError:
             return Problem("SecretMissing", f"{where} does not exist; it should hold the W&B API key.")
-        except ClusterError as error:
-            if error.code == 403:
-                return Problem("SecretMissing", f"{where} may not be read by the operator: {error.message}")
-            raise
+        except ForbiddenError as error:
+            return Problem("SecretMissing", f"{where} may not be read by the operator: {error.message}")
         try:
             value = base64.b64decode((secret.get("data") or {}).get(reference.key, ""), validate=True).decode().strip()
         except (binascii.Error, UnicodeDecodeError):

@@ -10,11 +10,12 @@ import yaml
 from finetune_cli import decisions, documents, figures, statusview
 from finetune_cli.commands import best
 from finetune_cli.errors import CliError, ExitCode
+from finetune_cli.progress import Progress
 from finetune_cli.reasons import REASONS
 from finetune_cli.resources import split
 from finetune_cli.scaffold import Answers, render
 from finetune_cli.significance import paired_bootstrap
-from finetune_cli.tracker import CLOUD, address
+from finetune_cli.tracker import CLOUD, Run, address
 from finetune_operator.api import FinetuneJobSpec, SweepRunSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +70,21 @@ def test_a_job_shows_scores_gates_and_failure():
     assert "MISSED  minImprovement: 0.56, bound 0.05" in shown
     failure = {"class": "BadData", "message": "no rows"}
     assert "BadData: no rows" in statusview.text(resource(job(), running(failure=failure)), AT)
+
+
+def test_a_training_tells_how_far_it_is():
+    summary = {"train/progress": 0.25, "_runtime": 60.0, "_timestamp": (AT - timedelta(seconds=10)).timestamp()}
+    progress = Progress.of(Run("r", "r", "running", {}, summary, ""))
+    assert progress.left(AT) == timedelta(seconds=170)
+    assert progress.left(AT + timedelta(days=1)) == timedelta()
+    text = statusview.text(resource(job(), running()), AT, progress)
+    assert "about 2m50s of training to go" in text
+    assert "Trained  25%" in text
+
+
+@pytest.mark.parametrize("summary", [{}, {"train/progress": 0.0, "_runtime": 1, "_timestamp": 1}, {"_runtime": 1}])
+def test_before_its_first_step_nobody_knows(summary):
+    assert Progress.of(Run("r", "r", "running", {}, summary, "")) is None
 
 
 def test_best_without_a_result_names_the_reason():

@@ -62,6 +62,7 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
                     "train/loss": progress.loss,
                     "train/learning_rate": progress.learning_rate,
                     "train/epoch": progress.epoch,
+                    "train/progress": progress.step / progress.total_steps,
                     "train/audio_seconds_per_second": progress.audio_seconds / max(progress.seconds, 1e-9),
                 },
                 step=progress.step,

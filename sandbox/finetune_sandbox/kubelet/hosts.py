@@ -10,17 +10,20 @@ _LOOPBACK = "127.0.0.1"
 
 
 def hosts_file(pod: Object, services: Iterable[Object], pods: Iterable[Object]) -> str:
-    """The file's text: the pod itself, the Services of its namespace, and pods with a host name in a headless Service.
+    """The file's text: the pod itself, Services, and pods of its namespace with a host name in a headless Service.
 
     Args:
         pod: The pod whose file it is.
-        services: The Services of its namespace.
+        services: The Services of all namespaces; those of the pod's own have a short name too.
         pods: The pods of its namespace.
     """
     namespace, name = key_of(pod)
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"{_LOOPBACK} {pod['spec'].get('hostname') or name}"]
-    known = {service["metadata"]["name"] for service in services}
-    lines += [f"{_LOOPBACK} {' '.join(_forms(service, namespace))}" for service in sorted(known)]
+    keys = sorted(key_of(service) for service in services)
+    known = {service for where, service in keys if where == namespace}
+    for where, service in keys:
+        forms = _forms(service, where)
+        lines.append(f"{_LOOPBACK} {' '.join(forms if where == namespace else forms[1:])}")
     for other in pods:
         spec = other["spec"]
         if spec.get("hostname") and spec.get("subdomain") in known and not is_deleting(other):

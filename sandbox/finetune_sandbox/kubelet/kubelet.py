@@ -24,7 +24,7 @@ from finetune_sandbox.kubelet.hosts import hosts_file
 from finetune_sandbox.kubelet.images import Image, default_path
 from finetune_sandbox.kubelet.pod import FINISHED, PodWorker
 from finetune_sandbox.kubelet.runtime import USER, Runtime, StartError
-from finetune_sandbox.objects import Key, Object, is_deleting, key_of, text_time, uid_of
+from finetune_sandbox.objects import Object, is_deleting, key_of, text_time, uid_of
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ class Kubelet:
                     self._pod_changed(pod, None)
                 self._pods.on_change(self._pod_changed)
                 self._pods.on_delete(self._pod_deleted)
-                self._services.on_change(lambda service, _old: self._names_changed(service))
-                self._services.on_delete(self._names_changed)
+                self._services.on_change(lambda service, old: None if old else self._names_changed())
+                self._services.on_delete(lambda _service: self._names_changed())
                 self.ready.set()
                 await asyncio.Event().wait()
             finally:
@@ -146,7 +146,7 @@ class Kubelet:
         else:
             self._begin(pod)
         if pod["spec"].get("subdomain") and not (old and old["spec"].get("nodeName")):
-            self._names_changed(pod)
+            self._names_changed(key_of(pod)[0])
 
     def _begin(self, pod: Object) -> None:
         assert self._host
@@ -206,12 +206,12 @@ class Kubelet:
                 self._host.later(worker.signal(number))
 
     def _hosts(self, pod: Object) -> str:
-        return hosts_file(pod, self._services.in_namespace(key_of(pod)[0]), self._pods.in_namespace(key_of(pod)[0]))
+        return hosts_file(pod, self._services.items.values(), self._pods.in_namespace(key_of(pod)[0]))
 
-    def _names_changed(self, obj: Object) -> None:
-        namespace: Key = key_of(obj)
+    def _names_changed(self, namespace: str | None = None) -> None:
+        """Services, or pods of one namespace, have come or gone."""
         for worker in self._workers.values():
-            if worker.pod.key[0] == namespace[0]:
+            if namespace in (None, worker.pod.key[0]):
                 worker.hosts_changed(self._hosts(worker.pod.obj))
 
 

@@ -341,6 +341,16 @@ def test_names_of_services_and_peers_resolve(pods):
     assert [line.split()[0] for line in out.splitlines()] == ["127.0.0.1"] * 4
 
 
+def test_services_of_other_namespaces_resolve_by_their_full_name_alone(pods):
+    name = pods.namespace
+    services = "/api/v1/namespaces/default/services"
+    pods.cluster.api("POST", services, {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}})
+    try:
+        pods.shell(f"until getent hosts {name}.default.svc; do sleep 0.1; done; ! getent hosts {name}")
+    finally:
+        pods.cluster.api("DELETE", f"{services}/{name}")
+
+
 def test_a_peer_that_starts_later_resolves_too(pods):
     pods.create("services", {"metadata": {"name": "peers"}, "spec": {"clusterIP": "None", "ports": [{"port": 29500}]}})
     wait = "until getent hosts rank-1.peers; do sleep 0.1; done"
