@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 from tests.tracker.client import UPSERT_RUN, Client, Refused
 
-FUZZ_EXAMPLES = 20_000 if os.environ.get("FINETUNE_TESTS") == "full" else 60
+FULL = os.environ.get("FINETUNE_TESTS") == "full"
+# 2,500 examples of each of the four kinds are well over five minutes of fuzzing.
+FUZZ_EXAMPLES = 2_500 if FULL else 60
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 CREATE_FILES = """mutation($f: [String!]!, $p: String!) { createRunFiles(input: {entityName: "local", projectName: $p,
   runName: "r", files: $f}) { runID files { name uploadUrl } } }"""
 

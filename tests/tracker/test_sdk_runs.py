@@ -67,10 +67,12 @@ def test_media_and_tables(sdk):
     with sdk.init() as run:
         table = sdk.Table(columns=["text", "wer"], data=[["a", 0.1], ["b", 0.2]])
         run.log({"table": table, "audio": sdk.Audio(np.zeros(800), sample_rate=8000), "html": sdk.Html("<b>x</b>")})
+        run.log({"images": [sdk.Image(np.full((8, 8, 3), shade, np.uint8)) for shade in (0, 255)]})
         run.log({"histogram": sdk.Histogram([1, 2, 3]), "bar": sdk.plot.bar(table, "text", "wer")})
     found = fetch(sdk, run)
     names = {f.name for f in found.files(per_page=5)}
-    assert {n.split("/")[1] for n in names if n.startswith("media/")} == {"table", "audio", "html"}
+    assert {n.split("/")[1] for n in names if n.startswith("media/")} == {"table", "audio", "html", "images"}
+    assert found.summary["images"]["count"] == 2
     path = found.summary["table"]["path"]
     data = json.loads(found.file(path).download(root=os.environ["WANDB_DIR"], exist_ok=True).read())
     assert data["data"] == [["a", 0.1], ["b", 0.2]]
