@@ -75,6 +75,10 @@ chaos: $(STAMP)  ## kill the operator 200 times under 400 resources, write build
 bench: $(STAMP)  ## measure against the best alternatives, into build/bench; BENCH="NAME ..." takes some, BENCH=--quick proves that they run
 	$(BIN)/python -m benchmarks $(BENCH)
 
+.PHONY: bench-search
+bench-search: $(STAMP)  ## measure what the search buys, into build/bench/search.json; goes on where it was interrupted
+	$(BIN)/python -m benchmarks.search
+
 .PHONY: chart
 chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/
 	$(BIN)/python charts/generate.py --package build

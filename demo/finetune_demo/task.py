@@ -64,8 +64,8 @@ def make_task(base: Path, seed: int, cache_dir: Path, sizes: Sizes = Sizes()) ->
         rows += [("train", clip, said, False) for clip, said in zip(replay, heard[0], strict=True)]
         rows += [("validation", clip, said, True) for clip, said in zip(validation, heard[1], strict=True)]
         rows += [("test", clip, said, True) for clip, said in zip(test, heard[2], strict=True)]
-        _write(scratch / "errors", rows)
-        _write(
+        write_manifest(scratch / "errors", rows)
+        write_manifest(
             scratch / "regression",
             [("test", clip, said, False) for clip, said in zip(regression, heard[3], strict=True)],
         )
@@ -98,8 +98,8 @@ def _hear(base: Path, *sets: list[Clip]) -> list[list[str]]:
     return [[next(heard) for _ in clips] for clips in sets]
 
 
-def _write(folder: Path, rows: list[tuple[str, Clip, str, bool]]) -> None:
-    """Write audio and manifest; each row is (split, clip, hypothesis, whether its error type is told)."""
+def write_manifest(folder: Path, rows: list[tuple[str, Clip, str, bool]]) -> None:
+    """Write audio and `manifest.jsonl`; each row is (split, clip, hypothesis, whether its error type is told)."""
     (folder / "audio").mkdir(parents=True)
     lines = []
     for number, (split, clip, heard, typed) in enumerate(rows):

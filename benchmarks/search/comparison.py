@@ -1,0 +1,225 @@
+"""All ways of searching, compared on one seed: the same space, trials and data for each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from finetune_operator import stages, sweepconfig
+from finetune_operator.api import SweepRunSpec, presets
+from finetune_operator.facts import RunFacts
+from finetune_operator.search import ending
+from finetune_operator.stages import Stage
+from finetune_tracker.engine import quiet
+from finetune_trainer.hyperparameters import Hyperparameters
+from finetune_trainer.metrics import paired_bootstrap, relative_improvement
+
+from benchmarks.search.engine import best, search
+from benchmarks.search.speech import Sizes, Speech, Version, make_speech
+from benchmarks.search.trials import Trial, Workshop
+
+WIDTH_FACTOR = 40
+"""Learning rates of ordinary models, times this, suit the tiny one.
+
+Radford et al. ("Robust Speech Recognition via Large-Scale Weak Supervision", table 17) train Whisper at 1.5e-3 (tiny,
+width 384) to 1.75e-4 (large, width 1280) and fine-tune at a fixed share of that: the rate falls as width ** -1.78. From
+whisper-small (width 768), for which the default of 1e-5 is customary, to width 96 that is a factor of 8 ** 1.78 = 40.
+"""
+
+DEFAULT = {
+    **{name: getattr(Hyperparameters(), name) for name in ("batch_size", "epochs", "warmup_ratio", "weight_decay")},
+    "learning_rate": WIDTH_FACTOR * Hyperparameters().learning_rate,
+}
+"""What one gets without a search: the trainer's defaults, the learning rate scaled as the search space's is."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is compared.
+
+    Attributes:
+        trials: Of a full sweep.
+        explore, refine: Of a staged search: trials of its random stage, and at most of its Bayesian one.
+        mini: Trials of a round that new error cases start.
+    """
+
+    sizes: Sizes = Sizes()  # noqa: RUF009 - frozen
+    trials: int = 20
+    explore: int = 8
+    refine: int = 12
+    mini: int = 5
+    min_improvement: float = 0.05
+    significance: float = 0.05
+
+    def full(self) -> SweepRunSpec:
+        """The SweepRun of a full sweep."""
+        return _spec({"trials": self.trials})
+
+    def staged(self) -> SweepRunSpec:
+        """The SweepRun of a staged search."""
+        explore = {"name": "explore", "trials": self.explore}
+        refine = {"name": "refine", "method": "bayes", "trials": self.refine, "refine": {}}
+        return _spec({"stages": [explore, refine]})
+
+    def round(self) -> Stage:
+        """The stage of a round that new error cases start: random trials around the best runs so far."""
+        stage = {"name": "refine", "trials": self.mini, "refine": {}}
+        return stages.of(_spec({"stages": [{"name": "explore", "trials": self.trials}, stage]}))[1]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a way of searching found, and for how much.
+
+    Attributes:
+        wer: Validation WER of its best run.
+        test_wer: WER of that run on the test set, by which nothing was chosen.
+        stopped: Trials that early termination ended.
+    """
+
+    wer: float
+    test_wer: float
+    trials: int
+    stopped: int
+    steps: int
+    utterances: int
+    hyperparameters: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> "Cost":
+        """The cost of some trials together."""
+        winner = best(trials)
+        return cls(
+            wer=winner.wer,
+            test_wer=winner.test.rate,
+            trials=len(trials),
+            stopped=sum(trial.state == "killed" for trial in trials),
+            steps=sum(trial.steps for trial in trials),
+            utterances=sum(trial.utterances for trial in trials),
+            hyperparameters=winner.values,
+        )
+
+
+def compare(seed: int, protocol: Protocol, cache: Path, memory: Path) -> dict[str, Any]:
+    """All measurements of one seed, JSON-able, in a process of its own."""
+    torch.set_num_threads(1)
+    quiet()
+    return _Comparison(seed, protocol, make_speech(seed, protocol.sizes, cache), memory).run()
+
+
+class _Comparison:
+    def __init__(self, seed: int, protocol: Protocol, speech: Speech, memory: Path) -> None:
+        self._seed, self._protocol, self._speech, self._memory = seed, protocol, speech, memory
+
+    def run(self) -> dict[str, Any]:
+        first = self._workshop("first")
+        plain = self._sweep(first, "plain", early=False)
+        halted = self._sweep(first, "plain", early=True)  # the same draws
+        staged = self._staged(first, goal=best(plain).wer)
+        default = first.train(DEFAULT)
+        return {
+            "seed": self._seed,
+            "untrained_test_wer": first.untrained().rate,
+            "default": asdict(Cost.of([default])),
+            "plain": asdict(Cost.of(plain)),
+            "hyperband": asdict(Cost.of(halted)),
+            "staged": asdict(Cost.of(staged)),
+            "staged_reached": best(staged).wer <= best(plain).wer,
+            **self._rounds(halted),
+        }
+
+    def _workshop(self, version: Version, model: Path | None = None) -> Workshop:
+        return Workshop(model or self._speech.base, self._speech.manifests[version], self._seed, self._memory)
+
+    def _sweep(self, workshop: Workshop, name: str, *, early: bool) -> list[Trial]:
+        spec = self._protocol.full()
+        stage = stages.of(spec)[0]
+        early_terminate = sweepconfig.early_terminate(spec, stage.method) if early else None
+        return search(workshop.train, stage, draw=f"{self._seed} {name}", early=early_terminate)
+
+    def _staged(self, workshop: Workshop, goal: float) -> list[Trial]:
+        """All stages, until a validation WER is reached or they end."""
+        spec = self._protocol.staged()
+        made: list[Trial] = []
+        last: list[Trial] = []
+        previous: dict[str, Any] = {}
+        for stage in stages.of(spec):
+            space, prior = following(stage, previous, last)
+            last = search(
+                workshop.train,
+                stage,
+                space=space,
+                draw=f"{self._seed} staged {stage.name}",
+                early=sweepconfig.early_terminate(spec, stage.method),
+                prior=prior,
+                done=lambda now, stage=stage: reaches(now, goal) or exhausted(stage, now),  # type: ignore[misc]
+            )
+            made, previous = made + last, space
+            if reaches(made, goal):
+                break
+        return made
+
+    def _rounds(self, before: Sequence[Trial]) -> dict[str, Any]:
+        """What new error cases bring, with and without a shift, where the first sweep's best model is in service."""
+        with TemporaryDirectory() as folder:
+            self._workshop("first").train(best(before).values, keep=Path(folder))
+            service = Path(folder) / "trial" / "model"
+            versions: tuple[Version, ...] = ("shifted", "steady")
+            return {version: self._round(version, before, service) for version in versions}
+
+    def _round(self, version: Version, before: Sequence[Trial], service: Path) -> dict[str, Any]:
+        """A small sweep on a version of the dataset, beside (where the speech has shifted) a full one."""
+        workshop, protocol, spec = self._workshop(version), self._protocol, self._protocol.full()
+        present = workshop.score(service)
+        space, _ = following(protocol.round(), stages.parameters(spec), before)
+        early = sweepconfig.early_terminate(spec, "random")
+        small = search(workshop.train, protocol.round(), space=space, draw=f"{self._seed} {version} mini", early=early)
+        winner = best(small).test
+        improvement = relative_improvement(present.rate, winner.rate)
+        p_value = paired_bootstrap(present, winner, seed=self._seed).p_value
+        found = {
+            "service_test_wer": present.rate,
+            "mini": asdict(Cost.of(small)),
+            "improvement": improvement,
+            "p_value": p_value,
+            "replaced": improvement >= protocol.min_improvement and p_value <= protocol.significance,
+        }
+        if version == "shifted":
+            found["full"] = asdict(Cost.of(self._sweep(workshop, version, early=True)))
+        return found
+
+
+def following(stage: Stage, previous: dict[str, Any], made: Sequence[Trial]) -> tuple[dict[str, Any], list[Trial]]:
+    """The space of a stage and the trials that seed it, as the operator decides them from those of the stage before."""
+    ranked = sorted((trial for trial in made if trial.state == "finished"), key=lambda trial: trial.wer)
+    runs = {str(number): trial for number, trial in enumerate(ranked)}
+    facts = [RunFacts(number, trial.state, config=dict(trial.values)) for number, trial in runs.items()]
+    space, seeds = stages.following(stage, previous, facts)
+    return space, [runs[seed] for seed in seeds]
+
+
+def reaches(made: Sequence[Trial], goal: float) -> bool:
+    """Whether a finished trial's validation WER is no higher than the goal."""
+    return any(trial.state == "finished" and trial.wer <= goal for trial in made)
+
+
+def exhausted(stage: Stage, made: Sequence[Trial]) -> bool:
+    """Whether a stage has little more to give, as the operator decides it."""
+    values = [trial.wer for trial in made if trial.state == "finished"]
+    return ending.exhausted(values, stage.trials - len(made), stage.min_expected_gain)
+
+
+def _spec(changes: Mapping[str, Any]) -> SweepRunSpec:
+    """A SweepRun with the preset `finetuning` for Whisper, its learning rates scaled to the tiny model."""
+    model = "openai/whisper-small"
+    rate = presets.preset("finetuning", model).parameters["learning_rate"]
+    scaled = {bound: WIDTH_FACTOR * rate[bound] for bound in ("min", "max")}
+    return SweepRunSpec.model_validate(
+        {
+            "parameters": {"learning_rate": {**rate, **scaled}},
+            "trainer": {"model": {"name": model}, "dataset": {"uri": "file:///speech/manifest.jsonl"}},
+            **changes,
+        }
+    )
