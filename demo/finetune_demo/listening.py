@@ -29,5 +29,9 @@ def transcribe(model_dir: Path, clips: list[Clip]) -> list[str]:
         else:
             inputs = processor(audio, sampling_rate=SAMPLE_RATE, padding=True, return_tensors="pt")
             tokens = model(**inputs).logits.argmax(-1)
+            # What a model makes of padding is no part of the clip.
+            frames = model._get_feat_extract_output_lengths(inputs.attention_mask.sum(-1))
+            beyond = torch.arange(tokens.shape[1]) >= frames[:, None]
+            tokens = tokens.masked_fill(beyond, processor.tokenizer.pad_token_id)
         texts += [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
     return texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ from finetune_operator.api.shared import SecretKeyRef, TrainerSpec
 from finetune_operator.trial import CHECKPOINT_MOUNT, Identity, TrackerAddress
 
 _SCRATCH = "/var/run/finetune"
-_RENDEZVOUS_PORT = 29500
+_RENDEZVOUS_PORTS = range(20000, 30000)
+"""Below those that Linux gives to outgoing connections."""
 _TERMINATION_GRACE_SECONDS = 120
 """Time to write a checkpoint and to flush the run after SIGTERM."""
 _AGENT_BACKOFF_LIMIT = 6
@@ -105,7 +107,7 @@ def best_config_map(owner: Identity, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def headless_service(owner: Identity, name: str) -> dict[str, Any]:
-    """Gives the pods of an Indexed Job the host names that torchrun's rendezvous needs."""
+    """Gives the pods of an Indexed Job the host names by which they find each other."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -114,7 +116,7 @@ def headless_service(owner: Identity, name: str) -> dict[str, Any]:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": {"batch.kubernetes.io/job-name": name},
-            "ports": [{"name": "rendezvous", "port": _RENDEZVOUS_PORT}],
+            "ports": [{"name": "rendezvous", "port": rendezvous_port(name)}],
         },
     }
 
@@ -204,22 +206,32 @@ def _container(request: JobRequest) -> dict[str, Any]:
     if request.trainer.image_pull_policy:
         container["imagePullPolicy"] = request.trainer.image_pull_policy
     if request.trainer.nodes > 1:
-        container["command"] = _torchrun(request)
-        container["ports"] = [{"name": "rendezvous", "containerPort": _RENDEZVOUS_PORT}]
+        container["ports"] = [{"name": "rendezvous", "containerPort": rendezvous_port(request.name)}]
     return container
 
 
-def _torchrun(request: JobRequest) -> list[str]:
-    processes = max(1, request.trainer.resources.gpus)
+def rendezvous_port(name: str) -> int:
+    """Port on which the processes of a training meet; one per Job, as pods on the host's network share theirs."""
+    return _RENDEZVOUS_PORTS[zlib.crc32(name.encode()) % len(_RENDEZVOUS_PORTS)]
+
+
+def _launch(request: JobRequest) -> list[dict[str, Any]]:
+    """Torchrun's variables, by which the trainer starts one process per GPU and finds those of the other pods."""
+    trainer = request.trainer
+    plain: dict[str, str] = {}
+    if trainer.resources.gpus > 1:
+        plain["PET_NPROC_PER_NODE"] = str(trainer.resources.gpus)
+    if trainer.nodes == 1:
+        return [{"name": name, "value": value} for name, value in plain.items()]
+    plain |= {
+        "PET_NNODES": str(trainer.nodes),
+        "PET_MASTER_ADDR": f"{request.name}-0.{request.name}.{request.owner.namespace}.svc",
+        "PET_MASTER_PORT": str(rendezvous_port(request.name)),
+    }
+    index = {"fieldRef": {"fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}
     return [
-        "torchrun",
-        f"--nnodes={request.trainer.nodes}",
-        f"--nproc-per-node={processes}",
-        "--node-rank=$(JOB_COMPLETION_INDEX)",
-        f"--master-addr={request.name}-0.{request.name}.{request.owner.namespace}.svc",
-        f"--master-port={_RENDEZVOUS_PORT}",
-        "-m",
-        "finetune_trainer",
+        *({"name": name, "value": value} for name, value in plain.items()),
+        {"name": "PET_NODE_RANK", "valueFrom": index},
     ]
 
 
@@ -239,6 +251,7 @@ def _environment(request: JobRequest) -> list[dict[str, Any]]:
     return [
         *({"name": name, "value": value} for name, value in plain.items()),
         {"name": "WANDB_API_KEY", "valueFrom": {"secretKeyRef": key}},
+        *_launch(request),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from finetune_trainer.contract import FailureClass, TrialResult
@@ -357,10 +357,20 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
 
 
 def _verdict(job: JobFacts, pods: list[PodFacts]) -> tuple[FailureClass, str]:
-    """Why a training's Job has failed: the class and sentence of its latest failed pod."""
+    """Why a training's Job has failed: the class and sentence of the failed pod that tells most, the latest of these.
+
+    Where several pods train together, the failure of one is the end of all: the others are preempted when the Job ends,
+    or see no more than a broken connection.
+    """
     failed = [pod for pod in pods if pod.failure is not None]
     if not failed:
         return FailureClass.ERROR, f"Job {job.name} failed: {job.failure_reason}: {job.failure_message}"
-    latest = max(failed, key=lambda pod: (pod.finished_at is not None, pod.finished_at))
-    assert latest.failure is not None
-    return latest.failure, latest.failure_message
+
+    vague = {FailureClass.PREEMPTED: 0, FailureClass.ERROR: 1}
+
+    def telling(pod: PodFacts) -> tuple[int, datetime]:
+        return vague.get(pod.failure or FailureClass.ERROR, 2), pod.finished_at or datetime.min.replace(tzinfo=UTC)
+
+    told = max(failed, key=telling)
+    assert told.failure is not None
+    return told.failure, told.failure_message

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 from finetune_sandbox.testing import Cluster, eventually, start
 from finetune_tracker.testing import TrackerProcess, running_tracker
 
-from tests.install.site import IMAGES, TRAINER, Site, free_port
+from tests.install.site import IMAGES, Site, free_port
 from tests.install.support import MANIFESTS, Json, load_all, of_kind
 from tests.install.test_kustomize import kustomize
 
@@ -31,21 +28,8 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess
 
 
 @pytest.fixture(scope="module")
-def programs() -> Iterator[Path]:
-    """A torchrun that starts the scripted trainer, as the real one starts the real trainer; every user may run it."""
-    with tempfile.TemporaryDirectory() as folder:
-        torchrun = Path(folder) / "torchrun"
-        torchrun.write_text(f"#!/bin/sh\nexec {sys.executable} {TRAINER} train\n")
-        torchrun.chmod(0o755)
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Cluster]:
-    path = f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin"
-    images = {name: {**image, "env": {"PATH": path}} for name, image in IMAGES.items()}
-    with start(tmp_path_factory.mktemp("manifests"), "--nodes=2", "--gpus=16", images=images) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with start(tmp_path_factory.mktemp("manifests"), "--nodes=2", "--gpus=16", images=IMAGES) as cluster:
         cluster.kubectl("label", "nodes", "--all", "node.example.com/capacity=spot")
         yield cluster
 

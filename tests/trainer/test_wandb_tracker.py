@@ -11,9 +11,9 @@ import pytest
 from finetune_tracker.testing import TrackerProcess, running_tracker
 from finetune_trainer.charts import pie_chart
 from finetune_trainer.contract import GateVerdict, SuiteResult, Tracking
-from finetune_trainer.errors import TrackerUnauthorizedError, TrackerUnavailableError
+from finetune_trainer.errors import BadConfigError, TrackerUnauthorizedError, TrackerUnavailableError
 from finetune_trainer.quality import Issue, QualityReport
-from finetune_trainer.wandb_tracker import WandbTracker
+from finetune_trainer.wandb_tracker import WandbTracker, download_artifact
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_all_that_can_be_reported_arrives(tracker: TrackerProcess, tmp_path: Pat
     assert name == f"{tracker.entity}/alone/stt:v0"
     dataset = tmp_path / "cases.jsonl"
     dataset.write_text("{}\n")
-    run.use_dataset("cases", str(dataset), str(dataset), None)
+    run.use_dataset("cases", str(dataset), "0123", str(dataset), None)
     run.use_model(name)
     run_id = run.run_id
     run.finish(0)
@@ -115,3 +115,24 @@ def test_a_pie_chart_is_a_document_with_a_slice_per_kind() -> None:
     assert len(svg.findall(f"{space}path")) == 2
     assert [text.text for text in svg.findall(f"{space}text")] == ["Types", "accent: 3 (75%)", "<noise>: 1 (25%)"]
     assert len(ET.fromstring(pie_chart({"all": 3}, "One")).findall(f"{space}circle")) == 1
+
+
+def test_artifacts_are_fetched_once_and_missing_ones_are_bad_configuration(
+    tracker: TrackerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_ARTIFACT_DIR", str(tmp_path / "scratch"))
+    wanted = settings(tracker)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(b"w")
+    config = {"model": {"name": "wandb-artifact://e/p/base:v0"}}  # the SDK would refuse it below the top level
+    run = WandbTracker.start(wanted, config=config, directory=str(tmp_path))
+    name = run.log_model("fetched", model, {})
+    run.finish(0)
+    assert name is not None
+    folder, full = download_artifact(wanted, name.replace(":v0", ":latest"))
+    assert full == name
+    assert (Path(folder) / "weights").read_bytes() == b"w"
+    assert Path(folder).is_relative_to(tmp_path / "scratch")
+    with pytest.raises(BadConfigError, match=r"artifact .*nothing:v0 does not exist"):
+        download_artifact(wanted, f"{tracker.entity}/alone/nothing:v0")

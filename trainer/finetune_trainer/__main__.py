@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import launch
 from .contract import (
     CONFIG_ENV,
     CONFIG_PATH,
@@ -49,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "evaluate":
             command.add_argument("--candidate", help="model to judge against the configuration's model")
     options = parser.parse_args(arguments)
+    try:
+        several = launch.Launch.of(os.environ)
+    except BadConfigError as error:
+        _report(failed(error))
+        return int(error.exit_code)
+    if several is not None:
+        given = sys.argv[1:] if arguments is None else arguments
+        return launch.run(several, [sys.executable, "-m", "finetune_trainer", *given], _termination_log())
     leads = os.environ.get("RANK", "0") == "0"
     level = os.environ.get("FINETUNE_LOG_LEVEL", "INFO" if leads else "WARNING")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
@@ -63,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failure is not error:
             log.exception("The trial ended with an unexpected error.", exc_info=error)
         result, code = failed(failure), failure.exit_code
-    if leads:
-        _report(result)
+    if leads or result.state != "finished":  # the leader does not know what befell another process
+        _report(result, leads)
     return int(code)
 
 
@@ -95,19 +104,25 @@ def _run(options: argparse.Namespace, config: TrialConfig, control: Control) -> 
     return commands.evaluate(config, control, manifests, options.candidate)
 
 
-def _report(result: TrialResult) -> None:
-    """Writes the termination message; prints the outcome."""
+def _report(result: TrialResult, leads: bool = True) -> None:
+    """Writes the termination message, unless the leader did before; prints the outcome."""
     text = result.to_termination_message()
     if result.state == "finished":
         print(text, flush=True)
     else:
         print(f"{result.failure_class}: {result.message}", file=sys.stderr, flush=True)
-    path = Path(os.environ.get(TERMINATION_LOG_ENV) or TERMINATION_LOG)
-    if TERMINATION_LOG_ENV in os.environ or (path.exists() and os.access(path, os.W_OK)):
+    path = _termination_log()
+    if path is not None and (leads or not path.exists() or not path.stat().st_size):
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             log.warning("The termination message cannot be written to %s: %s.", path, error)
+
+
+def _termination_log() -> Path | None:
+    """Where the kubelet looks for a container's last words; None outside of a pod."""
+    path = Path(os.environ.get(TERMINATION_LOG_ENV) or TERMINATION_LOG)
+    return path if TERMINATION_LOG_ENV in os.environ or (path.exists() and os.access(path, os.W_OK)) else None
 
 
 def _leave(code: int) -> None:

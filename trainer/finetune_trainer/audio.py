@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .manifest import Utterance, filesystem_of
+from .locations import filesystem_of
+from .manifest import Utterance
 
 Samples = npt.NDArray[np.float32]
 CLIPPED_SHARE = 0.01

@@ -151,14 +151,9 @@ def downloader(config: TrialConfig) -> Downloader | None:
         return None
 
     def download(name: str) -> tuple[str, str]:
-        import wandb
+        from .wandb_tracker import download_artifact
 
-        from .wandb_tracker import tracker_errors, use_server
-
-        use_server(config.tracking)
-        with tracker_errors(config.tracking):
-            artifact = wandb.Api().artifact(name)
-            return str(artifact.download()), f"{artifact.entity}/{artifact.project}/{artifact.name}"
+        return download_artifact(config.tracking, name)
 
     return download
 

@@ -78,6 +78,10 @@ _MEMORY_MARKS = (
 )
 
 
+_PEER_MARKS = ("connection closed by peer", "connection reset by peer", "remote process exited", "socket timeout")
+"""What gloo and NCCL say when a process on the other side is gone."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tells whether an error means exhausted host or device memory.
 
@@ -99,4 +103,6 @@ def as_trial_error(error: Exception) -> TrialError:
         return OutOfMemoryError(
             f"Out of memory ({sentence[:300]}); use a smaller batch_size with gradient_accumulation, or a larger node."
         )
+    if any(mark in sentence.lower() for mark in _PEER_MARKS):
+        return TrialError(f"Another process of this trial has ended; it says why ({sentence[:200]}).")
     return TrialError(sentence)

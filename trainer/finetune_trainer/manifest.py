@@ -1,4 +1,4 @@
-"""Error-case manifests: JSONL or Parquet, from a path, an fsspec URI, the hub or a W&B artifact.
+"""Error-case manifests: JSONL, Parquet or a Hugging Face dataset, from a path, a URI, the hub or a W&B artifact.
 
 A row's audio is a path (relative to the manifest), a URI, or, in Parquet, the `{bytes, path}` struct that Hugging Face
 datasets use.
@@ -7,19 +7,23 @@ datasets use.
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .errors import BadConfigError, BadDataError
+from .locations import filesystem_of
+from .tables import TABLES, dataset_files, missing, rows_of
 
 SplitName = Literal["train", "validation", "test"]
 REQUIRED = ("audio", "text")
 OPTIONAL = ("hypothesis", "error_type", "speaker", "locale", "split")
 _SPLIT_ALIASES = {"valid": "validation", "dev": "validation", "val": "validation", "eval": "validation"}
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
+_SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+_CARDS = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")
+"""What Hugging Face's `save_to_disk` writes beside the data."""
 _ARTIFACT = "wandb-artifact://"
 
 
@@ -69,7 +73,7 @@ def read_manifest(uri: str, download_artifact: Callable[[str], tuple[str, str]] 
 
     Args:
         uri: Path, `file://`, any fsspec URI (`s3://`, `gs://`, `hf://datasets/...`), or `wandb-artifact://`; a folder
-            stands for the one manifest in it.
+            stands for the one manifest in it, or for the Hugging Face dataset that it is.
         download_artifact: Fetches `entity/project/name:alias`; returns the local folder and the full name with version.
 
     Raises:
@@ -83,93 +87,59 @@ def read_manifest(uri: str, download_artifact: Callable[[str], tuple[str, str]] 
             raise BadConfigError(f"{uri} needs the tracker; set tracking.enabled and tracking.mode: online.")
         location, artifact = download_artifact(uri.removeprefix(_ARTIFACT))
     filesystem, root = filesystem_of(location)
-    path = _find(filesystem, root, uri)
-    try:
-        content: bytes = filesystem.cat_file(path)
-    except Exception as error:
-        raise BadDataError(f"The manifest {uri} cannot be read: {_reason(error)}.") from error
-    rows = _parquet(content, uri) if path.endswith(".parquet") else _jsonl(content, uri)
     protocol = location.partition("://")[0] + "://" if "://" in location and not location.startswith("file://") else ""
-    base = posixpath.dirname(path)
-    utterances = tuple(_utterance(row, number, uri, protocol, base) for number, row in rows)
+    files = _find(filesystem, root, uri)
+    digest = hashlib.sha256()
+    utterances: list[Utterance] = []
+    for path, split in files:
+        try:
+            content: bytes = filesystem.cat_file(path)
+        except Exception as error:
+            raise BadDataError(f"The manifest {uri} cannot be read: {_reason(error)}.") from error
+        digest.update(content)
+        name = uri if len(files) == 1 else f"{uri}: {posixpath.basename(path)}"
+        base = posixpath.dirname(path)
+        for number, row in rows_of(path, content, name, REQUIRED, OPTIONAL):
+            utterances.append(_utterance(row, number, name, protocol, base, split))
     if not utterances:
         raise BadDataError(f"The manifest {uri} has no rows.")
-    local = path if not protocol else None
-    return Manifest(uri, utterances, hashlib.sha256(content).hexdigest()[:16], artifact, local)
+    local = files[0][0] if not protocol and len(files) == 1 else None
+    return Manifest(uri, tuple(utterances), digest.hexdigest()[:16], artifact, local)
 
 
-def filesystem_of(location: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a location and the location's path in it."""
-    import fsspec
-
+def _find(filesystem: Any, root: str, uri: str) -> list[tuple[str, str | None]]:
+    """Files of a manifest, each with the split that its rows belong to where they do not say so themselves."""
     try:
-        filesystem, path = fsspec.core.url_to_fs(location)
-    except (ImportError, ValueError) as error:
-        raise BadConfigError(f"{location} needs another fsspec package in the image: {_reason(error)}.") from error
-    return filesystem, str(path)
-
-
-def _find(filesystem: Any, root: str, uri: str) -> str:
-    try:
-        if not filesystem.isdir(root):
-            if not filesystem.exists(root):
-                raise BadDataError(f"The manifest {uri} does not exist; check dataset.uri and the volume's mount.")
-            return root
+        # Not `exists`, which takes every trouble for an absence.
+        if filesystem.info(root)["type"] != "directory":
+            return [(root, None)]
         found = sorted(str(name) for name in filesystem.ls(root, detail=False) if str(name).endswith(_SUFFIXES))
-    except BadDataError:
-        raise
+        preferred = [name for name in found if posixpath.basename(name).startswith("manifest.")]
+        candidates = preferred or [name for name in found if posixpath.basename(name) not in _CARDS]
+        if len(candidates) == 1:
+            return [(candidates[0], None)]
+        tables = dataset_files(filesystem, root) if all(name.endswith(TABLES) for name in candidates) else []
+    except FileNotFoundError as error:
+        raise BadDataError(f"The manifest {uri} does not exist; check dataset.uri and the volume's mount.") from error
     except Exception as error:
         raise BadDataError(f"The manifest {uri} cannot be reached: {_reason(error)}.") from error
-    preferred = [name for name in found if posixpath.basename(name).startswith("manifest.")]
-    candidates = preferred or found
-    if len(candidates) != 1:
+    unknown = sorted({split for _, split in tables if split and _SPLIT_ALIASES.get(split, split) not in _SPLITS})
+    if unknown:
+        raise BadDataError(f"The dataset {uri} has a split {unknown[0]!r}; known are {', '.join(_SPLITS)}.")
+    if not tables:
         names = ", ".join(posixpath.basename(name) for name in candidates[:5]) or "none"
-        raise BadDataError(f"The folder {uri} must hold exactly one JSONL or Parquet manifest; found: {names}.")
-    return candidates[0]
+        raise BadDataError(
+            f"The folder {uri} must hold one JSONL or Parquet manifest, or be a Hugging Face dataset; found: {names}."
+        )
+    return tables
 
 
-def _jsonl(content: bytes, uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            raise BadDataError(
-                f"{uri}, line {number}: byte {error.start + 1} is not UTF-8; save the manifest as UTF-8."
-            ) from None
-        except json.JSONDecodeError as error:
-            raise BadDataError(f"{uri}, line {number}: not JSON ({error.msg}); write one object per line.") from None
-        if not isinstance(row, dict):
-            raise BadDataError(f"{uri}, line {number}: an object was expected, not {type(row).__name__}.")
-        yield number, row
-
-
-def _parquet(content: bytes, uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        columns = [name for name in file.schema_arrow.names if name in REQUIRED + OPTIONAL]
-        missing = [name for name in REQUIRED if name not in columns]
-        if missing:
-            raise BadDataError(_missing(uri, missing, file.schema_arrow.names))
-        number = 0
-        for batch in file.iter_batches(columns=columns):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except (pa.ArrowException, OSError) as error:
-        raise BadDataError(f"{uri} is not a readable Parquet file: {_reason(error)}.") from error
-
-
-def _utterance(row: dict[str, Any], number: int, uri: str, protocol: str, base: str) -> Utterance:
-    missing = [name for name in REQUIRED if row.get(name) is None]
-    if missing:
-        raise BadDataError(f"{_missing(uri, missing, tuple(row))[:-1]} (row {number}).")
+def _utterance(
+    row: dict[str, Any], number: int, uri: str, protocol: str, base: str, split_of_file: str | None
+) -> Utterance:
+    absent = [name for name in REQUIRED if row.get(name) is None]
+    if absent:
+        raise BadDataError(f"{missing(uri, absent, tuple(row))[:-1]} (row {number}).")
     audio: Any = row["audio"]
     data: bytes | None = None
     if isinstance(audio, dict):
@@ -178,18 +148,13 @@ def _utterance(row: dict[str, Any], number: int, uri: str, protocol: str, base: 
     for name, value in values.items():
         if value is not None and not isinstance(value, str):
             raise BadDataError(f"{uri}, row {number}: {name} must be text, not {type(value).__name__}.")
-    split = values.pop("split")
+    split = values.pop("split") or split_of_file
     split = _SPLIT_ALIASES.get(split, split) if split else None
-    if split is not None and split not in get_args(SplitName):
-        raise BadDataError(f"{uri}, row {number}: split {split!r} is not one of {', '.join(get_args(SplitName))}.")
+    if split is not None and split not in _SPLITS:
+        raise BadDataError(f"{uri}, row {number}: split {split!r} is not one of {', '.join(_SPLITS)}.")
     if data is None and "://" not in audio and not audio.startswith("/"):
         values["audio"] = protocol + posixpath.join(base, audio)
     return Utterance(row=number, data=data, split=split, **values)
-
-
-def _missing(uri: str, missing: list[str], found: Any) -> str:
-    names = ", ".join(str(name) for name in list(found)[:12])
-    return f"{uri} has no column {' nor '.join(repr(name) for name in missing)}; it has: {names}."
 
 
 def _reason(error: BaseException) -> str:

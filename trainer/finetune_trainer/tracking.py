@@ -56,7 +56,7 @@ class Tracker(Protocol):
     def log_gates(self, verdicts: Sequence[GateVerdict]) -> None:
         """Reports the gates' verdicts."""
 
-    def use_dataset(self, name: str, uri: str, path: str | None, artifact: str | None) -> None:
+    def use_dataset(self, name: str, uri: str, fingerprint: str, path: str | None, artifact: str | None) -> None:
         """Notes the dataset as an input of the run, for lineage."""
 
     def use_model(self, artifact: str) -> None:
@@ -64,9 +64,6 @@ class Tracker(Protocol):
 
     def log_model(self, name: str, folder: Path, metadata: Mapping[str, Any]) -> str | None:
         """Logs a model as an output of the run; returns its full name with version, where there is one."""
-
-    def download(self, artifact: str) -> tuple[str, str]:
-        """Fetches an artifact; returns the local folder and the full name with version."""
 
     def mark_preempting(self) -> None:
         """Tells that the process will be ended and the run wants to be continued."""
@@ -110,7 +107,7 @@ class NullTracker:
     def log_gates(self, verdicts: Sequence[GateVerdict]) -> None:
         """Does nothing."""
 
-    def use_dataset(self, name: str, uri: str, path: str | None, artifact: str | None) -> None:
+    def use_dataset(self, name: str, uri: str, fingerprint: str, path: str | None, artifact: str | None) -> None:
         """Does nothing."""
 
     def use_model(self, artifact: str) -> None:
@@ -119,10 +116,6 @@ class NullTracker:
     def log_model(self, name: str, folder: Path, metadata: Mapping[str, Any]) -> str | None:
         """Does nothing; there is no artifact."""
         return None
-
-    def download(self, artifact: str) -> tuple[str, str]:
-        """Never called: a configuration that needs artifacts is refused before."""
-        raise LookupError(artifact)
 
     def mark_preempting(self) -> None:
         """Does nothing."""

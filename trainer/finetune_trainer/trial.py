@@ -188,7 +188,8 @@ def _report_inputs(session: Session, tracker: Tracker, baseline: Mapping[str, Sc
     tracker.log_dataset(session.report, sizes, session.error_type_counts)
     tracker.summarize({"baseline/wer": baseline["validation"].wer, "baseline/cer": baseline["validation"].cer})
     name = (session.config.artifact or "stt").removesuffix("-model") + "-dataset"
-    tracker.use_dataset(name, session.manifest.uri, session.manifest.path, session.manifest.artifact)
+    manifest = session.manifest
+    tracker.use_dataset(name, manifest.uri, manifest.fingerprint, manifest.path, manifest.artifact)
     if session.base.artifact is not None:
         tracker.use_model(session.base.artifact)
 

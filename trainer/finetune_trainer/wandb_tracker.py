@@ -9,6 +9,8 @@ The API key comes from `WANDB_API_KEY` alone. Metric names are those of docs/des
 
 from __future__ import annotations
 
+import fcntl
+import json
 import logging
 import os
 import tempfile
@@ -18,11 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 import wandb
 
 from .charts import pie_chart
 from .contract import ExitCode, GateVerdict, SuiteResult, Tracking
-from .errors import TrackerUnauthorizedError, TrackerUnavailableError, TrialError
+from .errors import BadConfigError, TrackerUnauthorizedError, TrackerUnavailableError, TrialError
 from .quality import QualityReport
 from .tracking import Number
 
@@ -31,6 +34,8 @@ log = logging.getLogger(__name__)
 PATIENCE_ENV = "FINETUNE_TRACKER_PATIENCE"
 PREEMPTED_PATIENCE = 15.0
 """Of a process that was told to end; Kubernetes kills it 30 s after."""
+DATASET_BYTES = 32 << 20
+"""Largest manifest that becomes part of the run's dataset artifact."""
 TABLE_ROWS = 500
 """Rows of a per-utterance table; those with most errors come first. W&B's pages become slow with more."""
 
@@ -86,7 +91,7 @@ class WandbTracker:
                 group=tracking.group,
                 tags=list(tracking.tags) or None,
                 job_type=job_type,
-                config=dict(config),
+                config={key: _without_references(value) for key, value in config.items()},
                 dir=directory,
                 mode=tracking.mode,
                 reinit="finish_previous",
@@ -235,19 +240,21 @@ class WandbTracker:
         )
         self.summarize({"deployments/artifact": artifact, "deployments/alias": alias})
 
-    def use_dataset(self, name: str, uri: str, path: str | None, artifact: str | None) -> None:
+    def use_dataset(self, name: str, uri: str, fingerprint: str, path: str | None, artifact: str | None) -> None:
         """Notes the dataset as an input: the artifact it came from, or a new one with its manifest.
 
-        The artifact is addressed by content, so that a hundred trials on one dataset make one version.
+        The artifact is addressed by content, so that a hundred trials on one dataset make one version. What lies
+        elsewhere, or is large as it holds the audio itself, is described by place and fingerprint: no copy is made.
         """
         if artifact is not None:
             self._use(artifact)
             return
-        dataset = wandb.Artifact(name, type="dataset", metadata={"uri": uri})
-        if path is not None:
+        dataset = wandb.Artifact(name, type="dataset", metadata={"uri": uri, "fingerprint": fingerprint})
+        if path is not None and os.path.getsize(path) <= DATASET_BYTES:
             dataset.add_file(path)
         else:
-            dataset.add_reference(uri, checksum=False)
+            with dataset.new_file("dataset.json") as file:
+                json.dump({"uri": uri, "fingerprint": fingerprint}, file)
         self._use(dataset)
 
     def use_model(self, artifact: str) -> None:
@@ -278,11 +285,6 @@ class WandbTracker:
             ) from error
         return f"{logged.entity}/{logged.project}/{logged.name}"
 
-    def download(self, artifact: str) -> tuple[str, str]:
-        """Fetches an artifact and notes it as an input."""
-        used = self._run.use_artifact(artifact)
-        return str(used.download()), f"{used.entity}/{used.project}/{used.name}"
-
     def mark_preempting(self) -> None:
         """Tells the server to hand the run out again once this process is gone."""
         self._run.mark_preempting()
@@ -312,6 +314,37 @@ class WandbTracker:
                 f"The tracker did not take the end of run {self.run_id} ({reason}); "
                 f"`wandb sync {self._run.settings.sync_dir}` sends it later."
             )
+
+
+def download_artifact(tracking: Tracking, name: str) -> tuple[str, str]:
+    """Fetches an artifact; processes of one machine fetch it once.
+
+    Args:
+        tracking: The server.
+        name: `entity/project/name:alias`.
+
+    Returns:
+        The local folder, and the full name with version.
+
+    Raises:
+        BadConfigError: There is no such artifact.
+        TrackerUnauthorizedError: The API key is missing or wrong.
+        TrackerUnavailableError: The server does not answer.
+    """
+    use_server(tracking)
+    with tracker_errors(tracking):
+        try:
+            artifact = wandb.Api(timeout=60).artifact(name)
+        except ValueError as error:
+            raise BadConfigError(f"The W&B artifact {name} does not exist ({_line(error)}); check its name.") from error
+        full = f"{artifact.entity}/{artifact.project}/{artifact.name}"
+        # Not the SDK's default, which is a folder of the working directory: in a pod nobody may write there.
+        scratch = os.environ.get("WANDB_ARTIFACT_DIR") or os.environ.get("WANDB_DATA_DIR") or tempfile.gettempdir()
+        folder = Path(scratch) / "artifacts" / full.replace(":", "-")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return str(artifact.download(root=str(folder))), full
 
 
 def patience() -> float:
@@ -346,11 +379,23 @@ def tracker_errors(tracking: Tracking) -> Iterator[None]:
         raise TrackerUnauthorizedError(
             f"The tracker {server} refused the API key ({_line(error)}); check WANDB_API_KEY."
         ) from error
-    except (wandb.errors.Error, OSError, TimeoutError) as error:
+    except (wandb.errors.Error, requests.RequestException, ConnectionError, TimeoutError) as error:
         text = _line(error)
         if any(mark in text.lower() for mark in ("401", "403", "permission", "unauthorized", "api key")):
             raise TrackerUnauthorizedError(f"The tracker {server} refused the API key ({text}).") from error
         raise TrackerUnavailableError(f"The tracker {server} does not answer ({text}).") from error
+
+
+def _without_references(value: Any) -> Any:
+    """A value of the configuration in which artifacts are named, but not as the SDK's references.
+
+    The SDK takes a text that begins with `wandb-artifact://` for an input to fetch, and refuses it below the top level.
+    """
+    if isinstance(value, Mapping):
+        return {key: _without_references(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_references(inner) for inner in value]
+    return value.replace("wandb-artifact://", "wandb-artifact:", 1) if isinstance(value, str) else value
 
 
 def _line(error: BaseException) -> str:

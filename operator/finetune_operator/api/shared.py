@@ -100,7 +100,7 @@ class ResourcesSpec(Spec):
     """Compute of one trainer pod."""
 
     gpus: int = Field(default=0, ge=0, le=64)
-    """GPUs per pod."""
+    """GPUs per pod; the trainer starts one process for each."""
     gpu_resource: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
     """Extended resource name of a GPU."""
     cpu: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(\.[0-9]+)?m?$")] | None = None
@@ -134,7 +134,7 @@ class TrainerSpec(Spec):
     resources: ResourcesSpec = ResourcesSpec()
     """Compute per pod."""
     nodes: int = Field(default=1, ge=1, le=64)
-    """Pods of one training. More than 1 makes an Indexed Job with a torchrun rendezvous; FinetuneJob only."""
+    """Pods of one training. More than 1 makes an Indexed Job with a headless Service; FinetuneJob only."""
     checkpoints: CheckpointsSpec | None = None
     """Checkpoint volume."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
