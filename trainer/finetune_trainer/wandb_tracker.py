@@ -335,9 +335,12 @@ def download_artifact(tracking: Tracking, name: str) -> tuple[str, str]:
     with tracker_errors(tracking):
         try:
             artifact = wandb.Api(timeout=60).artifact(name)
-        except ValueError as error:
+        except (ValueError, wandb.errors.CommError) as error:
+            if not isinstance(getattr(error, "exc", error), ValueError):  # the SDK wraps what it raises itself
+                raise
             raise BadConfigError(f"The W&B artifact {name} does not exist ({_line(error)}); check its name.") from error
-        full = f"{artifact.entity}/{artifact.project}/{artifact.name}"
+        # The SDK keeps the alias that it was asked for in `name`; what `latest` was must be known later.
+        full = f"{artifact.entity}/{artifact.project}/{artifact.name.partition(':')[0]}:{artifact.version}"
         # Not the SDK's default, which is a folder of the working directory: in a pod nobody may write there.
         scratch = os.environ.get("WANDB_ARTIFACT_DIR") or os.environ.get("WANDB_DATA_DIR") or tempfile.gettempdir()
         folder = Path(scratch) / "artifacts" / full.replace(":", "-")
