@@ -12,7 +12,8 @@ class Benchmark:
     """One benchmark.
 
     Attributes:
-        module: Holds `run(options) -> list[Entry]`; imported when it runs, so that the list of them costs nothing.
+        module: Holds `run(options) -> list[Entry]`, or the function named after a colon; imported when it runs, so that
+            the list of them costs nothing.
         about: What it measures, against what.
         targets: By name of the entry.
     """
@@ -23,11 +24,35 @@ class Benchmark:
 
     def run(self, options: Options) -> list[Entry]:
         """Measure, in this process."""
-        entries: list[Entry] = importlib.import_module(self.module).run(options)
+        module, _, function = self.module.partition(":")
+        entries: list[Entry] = getattr(importlib.import_module(module), function or "run")(options)
         return entries
 
 
+SAME = 1.1
+"""A trained model's loss may be this much of the baseline's: two seeds of either differ by as much."""
+
 BENCHMARKS: dict[str, Benchmark] = {
+    "train_cpu_ctc": Benchmark(
+        "benchmarks.training.train:run_ctc",
+        "wav2vec 2.0 with CTC on clips of 1 to 20 s, from files on disk; Hugging Face Trainer as in its example",
+        {"train_cpu_ctc": Target(at_least=1.5), "train_cpu_ctc_loss": Target(at_most=SAME)},
+    ),
+    "train_cpu_whisper": Benchmark(
+        "benchmarks.training.train:run_whisper",
+        "Whisper on clips of up to 2 s, from files on disk, at equal input length and as shipped with 30 s; "
+        "Seq2SeqTrainer as in its example",
+        {
+            "train_cpu_whisper": Target(at_least=3),
+            "train_cpu_whisper_equal_length": Target(at_least=1.1),
+            "train_cpu_whisper_equal_length_loss": Target(at_most=SAME),
+        },
+    ),
+    "eval_cpu": Benchmark(
+        "benchmarks.training.evaluate",
+        "Files to WER of a set, with decoding; Trainer.predict",
+        {"eval_cpu_whisper": Target(at_least=2), "eval_cpu_ctc": Target(at_least=2)},
+    ),
     "wer_100k": Benchmark(
         "benchmarks.training.wer",
         "WER, CER, per-type WER and a paired bootstrap (1,000 resamples) on 100,000 utterances; "

@@ -6,7 +6,7 @@ from benchmarks.harness import Options
 from benchmarks.registry import BENCHMARKS
 
 
-@pytest.mark.parametrize("name", ["wer_100k"])
+@pytest.mark.parametrize("name", ["train_cpu_ctc", "train_cpu_whisper", "eval_cpu", "wer_100k"])
 def test_it_runs(name):
     benchmark = BENCHMARKS[name]
     entries = {entry.name: entry for entry in benchmark.run(Options(quick=True))}
