@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 from dataclasses import dataclass
 
 from finetune_operator.api import FinetuneJob, SweepRun
@@ -102,8 +104,20 @@ def explain(error: ValidationError) -> str:
         field = ""
         for part in fault["loc"]:
             field += f"[{part}]" if isinstance(part, int) else ("." if field else "") + str(part)
-        faults.append(f"{field or 'document'}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
+        message = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(fault["loc"][-1]), _field_names(), 1)
+            message = f"there is no such field{f', did you mean {near[0]}?' if near else ''}"
+        faults.append(f"{field or 'document'}: {message}")
     return "; ".join(faults)
+
+
+@functools.cache
+def _field_names() -> tuple[str, ...]:
+    """All fields of both specs, at any depth, as written in YAML."""
+    schemas = [model.model_json_schema(by_alias=True) for model in MODELS.values()]
+    parts = [part for schema in schemas for part in schema["$defs"].values()]
+    return tuple({name for part in parts for name in part.get("properties", ())})
 
 
 def split(reference: str) -> tuple[str | None, str]:
@@ -134,12 +148,24 @@ def find(cluster: Cluster, reference: str) -> Resource:
         fix = f"write sweeprun/{name} or finetunejob/{name}"
         raise CliError(f"{name!r} is both a SweepRun and a FinetuneJob", ExitCode.USAGE, fix)
     if not found:
-        raise CliError(
-            f"no {kind or 'SweepRun or FinetuneJob'} {name!r} in namespace {cluster.namespace!r}",
-            ExitCode.NOT_FOUND,
-            "list them with `kubectl get finetune -A`, and choose the namespace with -n",
-        )
+        message = f"no {kind or 'SweepRun or FinetuneJob'} {name!r} in namespace {cluster.namespace!r}"
+        raise CliError(message, ExitCode.NOT_FOUND, _instead(cluster, kinds, name))
     return parse(found[0])
+
+
+def _instead(cluster: Cluster, kinds: list[str], name: str) -> str:
+    """Where the resource may be, or what it may be called, as far as this user may look."""
+    near = difflib.get_close_matches(name, [listed.partition("/")[2] for listed in names(cluster)], 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    try:
+        found = [raw["metadata"] for kind in kinds for raw in cluster.items(resource_path(kind, None))]
+    except ApiError:
+        found = []
+    elsewhere = sorted({metadata["namespace"] for metadata in found if metadata["name"] == name})
+    if elsewhere:
+        return f"there is one in namespace {' and '.join(elsewhere)}: give -n {elsewhere[0]}"
+    return "list them with `kubectl get finetune -A`, and choose the namespace with -n"
 
 
 def reload(cluster: Cluster, resource: Resource) -> Resource:

@@ -9,6 +9,7 @@ from finetune_operator.api.status import PromotionStatus
 
 from finetune_cli import figures
 from finetune_cli.progress import Progress
+from finetune_cli.reasons import FIXES
 from finetune_cli.resources import Resource
 
 Line = tuple[str, str]
@@ -34,6 +35,9 @@ def why(resource: Resource) -> str:
 def lines(resource: Resource, now: datetime, progress: Progress | None = None) -> list[Line]:
     """The whole view: label and text of each line."""
     out: list[Line] = [("State", state(resource)), ("Why", why(resource))]
+    ready = resource.condition("Ready")
+    if ready is not None and resource.observed and ready.reason in FIXES:
+        out.append(("Fix", FIXES[ready.reason]))
     parsed = resource.parsed
     out += _sweep(parsed, now) if isinstance(parsed, SweepRun) else _job(parsed, now, progress)
     status = parsed.status

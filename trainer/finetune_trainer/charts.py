@@ -33,7 +33,8 @@ def pie_chart(shares: Mapping[str, int], title: str) -> str:
         )
         angle = end
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" font-family="sans-serif" font-size="13">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="480" height="{max(240, 70 + 22 * len(filled))}" '
+        f'font-family="sans-serif" font-size="13">'
         f'<text x="10" y="22" font-size="16">{html.escape(title)}</text>{"".join(slices)}{"".join(legend)}</svg>'
     )
 

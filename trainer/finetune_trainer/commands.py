@@ -115,6 +115,7 @@ def open_tracker(
         sweep_id=sweep_id,
         directory=os.environ.get("WANDB_DIR") or config.output_dir,
         on_stop=control.stop,
+        name=config.owner.name if config.owner and not sweep_id else None,
     )
 
 

@@ -63,6 +63,7 @@ class WandbTracker:
         directory: str | None = None,
         on_stop: Callable[[], None] | None = None,
         job_type: str = "train",
+        name: str | None = None,
     ) -> WandbTracker:
         """Begins a run, or continues the one with this id.
 
@@ -74,6 +75,7 @@ class WandbTracker:
             directory: Where files wait for their upload.
             on_stop: Called from another thread when the server asks for the run's end.
             job_type: Kind of run on W&B's page.
+            name: Its title there; W&B makes one up otherwise.
 
         Raises:
             TrackerUnauthorizedError: The API key is missing or wrong.
@@ -87,6 +89,7 @@ class WandbTracker:
                 entity=tracking.entity,
                 project=tracking.project,
                 id=run_id,
+                name=name,
                 resume="allow",
                 group=tracking.group,
                 tags=list(tracking.tags) or None,

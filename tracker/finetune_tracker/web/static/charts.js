@@ -70,11 +70,17 @@ export function scatter(title, points, { x, y, log = false, height = 220, best =
     });
     return found;
   };
+  // Room at both ends: uPlot draws no more than one of the points that lie on the very edge.
+  const range = (_, low, high) => {
+    if (log) return [low / 1.3, high * 1.3];
+    const room = (high - low) * 0.05 || Math.abs(low) * 0.05 || 1;
+    return [low - room, high + room];
+  };
   const marks = order.map((point) => (point[2] === best ? point[1] : null));
   return box(title, (width, holder) => new window.uPlot({
     width, height, legend: { show: false }, cursor: { points: { show: false } },
-    scales: { x: { time: false, distr: log ? 3 : 1 } },
-    axes: [axis({ values: log ? undefined : values, label: x, labelSize: 18, labelFont: "11px system-ui" }), axis({ values, size: 56, label: y, labelSize: 16, labelFont: "11px system-ui" })],
+    scales: { x: { time: false, distr: log ? 3 : 1, range } },
+    axes: [axis({ values, label: x, labelSize: 18, labelFont: "11px system-ui" }), axis({ values, size: 56, label: y, labelSize: 16, labelFont: "11px system-ui" })],
     series: [{}, { stroke: colour(0), paths: () => null, points: { show: true, size: 6, fill: colour(0) } },
       { stroke: colour(1), paths: () => null, points: { show: true, size: 12, fill: colour(1) } }],
     hooks: pick ? { ready: [(plot) => plot.over.addEventListener("click", () => { const i = hits(plot); if (i !== null) pick(i); })] } : {},

@@ -9,6 +9,12 @@ export function number(value) {
   return size >= 1e-3 && size < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
 }
 
+/** Whether numbers are better told apart by their logarithms: all above 0, over more than a decade or so. */
+export function logarithmic(values) {
+  const low = Math.min(...values);
+  return low > 0 && Math.max(...values) / low > 20;
+}
+
 export function percent(value) {
   return typeof value === "number" ? `${(value * 100).toFixed(1)}%` : "";
 }

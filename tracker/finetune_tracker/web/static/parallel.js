@@ -1,7 +1,7 @@
 // Parallel coordinates: one line per run through its hyperparameters to its metric. A canvas, so that thousands stay quick.
 
 import { h } from "./dom.js";
-import { number } from "./format.js";
+import { logarithmic, number } from "./format.js";
 
 const TOP = 34, BOTTOM = 26, SIDE = 46;
 
@@ -54,11 +54,11 @@ export function parallel(title, rows, keys, metricName, { minimise = true } = {}
   return h("figure", { class: "chart wide" }, h("figcaption", {}, title), holder);
 }
 
-/** Where a value lies on an axis: numbers linear, or logarithmic when they span more than two decades; texts in order. */
+/** Where a value lies on an axis: numbers linear or logarithmic; texts in order. */
 function scale(name, values) {
   const present = values.filter((value) => value !== null && value !== undefined);
   if (present.length && present.every((value) => typeof value === "number")) {
-    const low = Math.min(...present), high = Math.max(...present), log = low > 0 && high / low > 100;
+    const low = Math.min(...present), high = Math.max(...present), log = logarithmic(present);
     const f = log ? Math.log10 : (value) => value;
     const share = (value) => (typeof value !== "number" ? null : high > low ? (f(value) - f(low)) / (f(high) - f(low)) : 0.5);
     return { name, share, ticks: high > low ? [[number(low), 0], [number(high), 1]] : [[number(low), 0.5]] };

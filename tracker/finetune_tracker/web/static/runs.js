@@ -59,10 +59,10 @@ function columnsOf(entity, project, keys, scores, showSweep) {
       title: key, value: (run) => run.config[key], numeric: true, cell: (_, value) => number(value),
     })),
     ...(showSweep ? [{
-      title: "Sweep", value: (run) => run.sweepName ?? "",
+      title: "Sweep", short: true, value: (run) => run.sweepName ?? "",
       cell: (run, value) => (value ? h("a", { href: path(entity, project, "sweeps", value) }, value) : ""),
     }] : []),
-    { title: "Started", value: (run) => time(run.createdAt)?.getTime() ?? 0, cell: (run) => h("time", { title: run.createdAt }, ago(run.createdAt)) },
-    { title: "Took", value: (run) => time(run.heartbeatAt) - time(run.createdAt), cell: took },
+    { title: "Started", short: true, value: (run) => time(run.createdAt)?.getTime() ?? 0, cell: (run) => h("time", { title: run.createdAt }, ago(run.createdAt)) },
+    { title: "Took", short: true, value: (run) => time(run.heartbeatAt) - time(run.createdAt), cell: took },
   ];
 }

@@ -3,7 +3,7 @@
 import { fill, h } from "./dom.js";
 
 /**
- * columns: [{title, value(row) -> number|string, cell(row, value)?, numeric?}]. Returns {element, update(rows)}.
+ * columns: [{title, value(row) -> number|string, cell(row, value)?, numeric?, short?}]. Returns {element, update(rows)}.
  * The order, the filter and the page survive an update.
  */
 export function table(columns, { filterable = true, sort = null, descending = false, label = "rows", size = 100 } = {}) {
@@ -40,7 +40,7 @@ export function table(columns, { filterable = true, sort = null, descending = fa
     }, h("button", { onclick: () => { down = i === order ? !down : false; order = i; draw(); } }, column.title)))));
     fill(body, found.slice(page * size, (page + 1) * size).map((row) => h("tr", {}, columns.map((column) => {
       const value = column.value(row);
-      return h("td", { class: column.numeric ? "numeric" : null }, column.cell ? column.cell(row, value) : value);
+      return h("td", { class: column.numeric ? "numeric" : column.short ? "short" : null }, column.cell ? column.cell(row, value) : value);
     }))));
     const step = (by) => () => { page += by; draw(); element.scrollIntoView({ block: "nearest" }); };
     fill(foot, h("span", {}, `${found.length}${found.length === rows.length ? "" : ` of ${rows.length}`} ${label}`),

@@ -1,7 +1,7 @@
 import { live, query, runs } from "../api.js";
 import { scatter } from "../charts.js";
 import { empty, facts, fill, h } from "../dom.js";
-import { number, percent, when } from "../format.js";
+import { logarithmic, number, percent, when } from "../format.js";
 import { go } from "../app.js";
 import { parallel } from "../parallel.js";
 import { badge, path, read, runTable, swept } from "../runs.js";
@@ -68,9 +68,8 @@ function figures(entity, project, found, metric, minimise) {
     scatter(`${metric} by order`, scored.map((run, i) => [i + 1, run.score(metric)]), { x: "run", y: metric, best: winner, pick: open }),
     numeric.map((key) => {
       const values = scored.map((run) => run.config[key]).filter((value) => value !== undefined);
-      const log = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 100;
       const points = scored.filter((run) => run.config[key] !== undefined).map((run) => [run.config[key], run.score(metric)]);
-      return scatter(`${metric} by ${key}`, points, { x: key, y: metric, log, best: points.length === scored.length ? winner : null, pick: open });
+      return scatter(`${metric} by ${key}`, points, { x: key, y: metric, log: logarithmic(values), best: points.length === scored.length ? winner : null, pick: open });
     }),
   ];
 }
