@@ -333,15 +333,24 @@ class WandbClient:
         if status == 429:
             raise ThrottledError(f"{self._base_url} asks for a pause (HTTP 429)", _seconds(retry_after))
         if status >= 500:
-            raise TrackerError(f"{self._base_url} answers HTTP {status}")
+            said = _complaint(text)  # such as a full disk
+            raise TrackerError(f"{self._base_url} answers HTTP {status}{f': {said}' if said else ''}")
         try:
             answer = json.loads(text)
         except ValueError:
             raise TrackerError(f"{self._base_url} answers HTTP {status} without JSON; is it a W&B server?") from None
-        if errors := answer.get("errors"):
-            message = str(errors[0].get("message", errors[0])) if isinstance(errors[0], dict) else str(errors[0])
-            raise TrackerError(f"{operation}: {message[:300]}")
+        if answer.get("errors"):
+            raise TrackerError(f"{operation}: {_complaint(text)}")
         return answer.get("data") or {}
+
+
+def _complaint(text: str) -> str:
+    """The first error of a GraphQL answer, in the server's words; empty if it names none."""
+    try:
+        first = json.loads(text)["errors"][0]
+        return str(first.get("message", first) if isinstance(first, dict) else first)[:300]
+    except (ValueError, TypeError, LookupError):
+        return ""
 
 
 def _seconds(text: str) -> float:
