@@ -167,7 +167,7 @@ def test_numbers_are_read_as_kubectl_reads_them():
     ("change", "message"),
     [
         ({"spec": {"trials": 0}}, "spec.trials: input should be greater than or equal to 1"),
-        ({"spec": {"trails": 5}}, "spec.trails: extra inputs are not permitted"),
+        ({"spec": {"trails": 5}}, "spec.trails: there is no such field, did you mean trials?"),
         ({"spec": {"parameters": {"lerning_rate": {"value": 1}}}}, "spec.parameters.lerning_rate"),
         ({"spec": {"trainer": {"dataset": {}}}}, "trainer.dataset.uri: field required"),
         ({"kind": "Sweep"}, "not a kind of this project"),
