@@ -35,6 +35,11 @@ REASONS: dict[str, Reason] = {
     "Replacing": Reason("progress", "Waits for the pods of an earlier round or stage to leave."),
     "Finishing": Reason("progress", "The training has ended; its result is read."),
     "Promoting": Reason("progress", "The gates are met; the registry is being changed."),
+    "AdaptationFailed": Reason(
+        "done",
+        "A round of continuous adaptation brought no result; the configuration in service stays.",
+        "read the message; the next round starts with the next spec.continuous.newErrorCases",
+    ),
     "AgentsExited": Reason(
         "progress", "All agents have left although trials remain; the next attempt follows after a pause."
     ),

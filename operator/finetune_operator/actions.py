@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -138,6 +139,7 @@ class Results:
 
     Attributes:
         sweep_token: Token of the sweep that was found or created.
+        runs: Runs that were read, by id; None for one that does not exist.
         problem: Why an action of this reconcile did not succeed.
     """
 
@@ -145,6 +147,5 @@ class Results:
     sweep_url: str | None = None
     sweep_token: str | None = None
     promoted: Promoted | None = None
-    run: RunFacts | None = None
-    run_missing: bool = False
+    runs: Mapping[str, RunFacts | None] = field(default_factory=dict)
     problem: Problem | None = None

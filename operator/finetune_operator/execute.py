@@ -113,7 +113,7 @@ class Executor:
                 return replace(results, promoted=promoted)
             case ReadRun():
                 run = await client.read_run(entity, name, action.run_id)
-                return replace(results, run=run, run_missing=run is None)
+                return replace(results, runs={**results.runs, action.run_id: run})
         return results
 
     async def _set_finalizer(self, key: Key, body: dict[str, Any], present: bool) -> None:

@@ -239,6 +239,21 @@ def parse_config(text: str | dict[str, Any] | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """The dataset of a search, as it is now.
+
+    Attributes:
+        version: What changes when it changes.
+        cases: Its error cases; None while they cannot be told.
+        problem: Why not, and what would help.
+    """
+
+    version: str | None = None
+    cases: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SweepFacts:
     """One W&B sweep with its runs, as read at `read_at`."""
 

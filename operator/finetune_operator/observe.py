@@ -13,7 +13,8 @@ from finetune_operator import lifecycle, names
 from finetune_operator.actions import Problem
 from finetune_operator.api import FinetuneJob, SweepRun, SweepRunStatus
 from finetune_operator.cluster import Cluster
-from finetune_operator.facts import JobFacts, PodFacts, parse_time
+from finetune_operator.dataset import Datasets, annotated
+from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, parse_time
 from finetune_operator.hub import ProjectPoller, TrackerHub
 from finetune_operator.observed import Observed, Source, TrackerView
 from finetune_operator.secrets import ApiKeys
@@ -43,6 +44,7 @@ class Observer:
         self._hub = hub
         self._keys = keys
         self._defaults = defaults
+        self._datasets = Datasets()
         self._verified: dict[str, float] = {}
 
     async def observe(self, key: Key, body: Mapping[str, Any], resource: SweepRun | FinetuneJob) -> Observed[Any]:
@@ -73,7 +75,21 @@ class Observer:
             credentials=credentials,
             creation_error=await self._creation_error(who, jobs, pods, now) if not finished else None,
             source=self._source(key, resource),
+            dataset=await self._dataset(key, resource, metadata.get("annotations") or {}),
         )
+
+    async def _dataset(
+        self, key: Key, resource: SweepRun | FinetuneJob, annotations: Mapping[str, str]
+    ) -> DatasetFacts | None:
+        """The dataset, where its growth matters or somebody has told its size."""
+        if not isinstance(resource, SweepRun):
+            return None
+        told = annotated(annotations)
+        if told is not None or resource.spec.continuous is None:
+            return told
+        uri = resource.spec.trainer.dataset.uri
+        project = await self.poller(key, resource) if uri.startswith("wandb-artifact://") else Problem("", "")
+        return await self._datasets.look(uri, project)
 
     def forget(self, uid: str) -> None:
         """A resource is gone."""

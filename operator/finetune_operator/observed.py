@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from finetune_operator.actions import Problem, Results
 from finetune_operator.api import FinetuneJob, SweepRun
-from finetune_operator.facts import JobFacts, PodFacts, SweepFacts
+from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, SweepFacts
 from finetune_operator.trial import Defaults, Identity, TrackerAddress
 
 ResourceT = TypeVar("ResourceT", SweepRun, FinetuneJob)
@@ -51,6 +51,7 @@ class Observed(Generic[ResourceT]):
         credentials: Why the API key cannot be read; None when it was.
         creation_error: Why the Job controller cannot create pods, from its events.
         source: SweepRun named by hyperparametersFrom; None when there is none of that name.
+        dataset: The dataset as it is now, where somebody tells or asks.
         now: The time, in whole seconds.
     """
 
@@ -67,4 +68,5 @@ class Observed(Generic[ResourceT]):
     credentials: Problem | None = None
     creation_error: str | None = None
     source: Source | None = None
+    dataset: DatasetFacts | None = None
     results: Results = field(default_factory=Results)

@@ -221,14 +221,19 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
         self.update(failures=failures)
         return self._create_job(attempt + 1)
 
+    @property
+    def _run_id(self) -> str:
+        assert self.status.run is not None
+        return self.status.run.id
+
     def _succeeded(self, pods: list[PodFacts]) -> Plan[FinetuneJobStatus]:
         result = next((pod.result for pod in pods if pod.result and pod.result.metrics), None)
         if self.status.metrics is None:
             if result is not None:
                 self._take(result)
-            elif (run := self.observed.results.run) is not None:
+            elif (run := self.observed.results.runs.get(self._run_id)) is not None:
                 self._take_run(run)
-            elif self.observed.results.run_missing:
+            elif self._run_id in self.observed.results.runs:
                 message = "The training ended, but neither its pod nor the tracker has its result."
                 self.status = lifecycle.failed(self.status, "ResultLost", message, self.generation, self.now)
                 return self.done(SOON)
@@ -236,8 +241,7 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
                 trouble = self.observed.credentials or self.observed.results.problem or self.observed.tracker.problem
                 if trouble:
                     return self.progress(trouble.reason, trouble.message, RETRY)
-                assert self.status.run is not None
-                self.actions.append(ReadRun(self.status.run.id))
+                self.actions.append(ReadRun(self._run_id))
                 return self.progress("Finishing", "Reads the result from the tracker.", SOON)
         self.update(usage=self.usage, failure=None)
         if self.spec.promotion and (requeue := self._promote()) is not None:

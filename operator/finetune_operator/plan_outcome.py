@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from finetune_operator import jobs, lifecycle, promotion
-from finetune_operator.actions import Apply, Plan, ReadRun
+from finetune_operator import lifecycle
+from finetune_operator.actions import Plan
 from finetune_operator.api import SweepRunStatus
 from finetune_operator.api.base import parse_duration
-from finetune_operator.api.status import TestScores
-from finetune_operator.planning import CLOCK_GRAIN, RETRY, SOON
-from finetune_operator.sweep_planner import SweepPlanner
+from finetune_operator.plan_rounds import RoundsPlanner
+from finetune_operator.planning import CLOCK_GRAIN, SOON
 
 _READ_AGAIN = timedelta(seconds=2)
 _GIVE_UP = timedelta(minutes=5)
 """The tracker has this long to give up on trials whose agents are gone, then the round ends with what there is."""
 
 
-class OutcomePlanner(SweepPlanner):
+class OutcomePlanner(RoundsPlanner):
     """How a round ends."""
 
     def exhausted(self) -> str | None:
@@ -71,6 +70,8 @@ class OutcomePlanner(SweepPlanner):
     def finish(self, reason: str, why: str = "") -> Plan[SweepRunStatus]:
         """Ends the round: with its best run, promoted if that was asked for, or without a result."""
         self.stop_tracker()
+        if self.adapting:
+            return self.conclude(reason, why)
         counts, best = self.total, self.status.best_run
         tally = (
             f"{counts.succeeded} trials finished, {counts.failed} failed, {counts.stopped} stopped early"
@@ -81,68 +82,29 @@ class OutcomePlanner(SweepPlanner):
             code = reason if reason == "BudgetExhausted" else "NoFinishedTrial"
             return self.fail(code, f"No trial finished with a value of {self.spec.metric.name}: {tally}.")
         if best.artifact is None:
-            read = self.observed.results
-            if trouble := self.observed.credentials or read.problem:
-                return self.progress(trouble.reason, trouble.message, RETRY)
-            if read.run is None and not read.run_missing:
-                self.actions.append(ReadRun(best.id))
-                return self.progress("Finishing", "Reads what the best run has logged.", SOON)
-            best = best.model_copy(update={"artifact": read.run.artifact if read.run else None})
+            if waits := self.read([best.id]):
+                return waits
+            run = self.observed.results.runs[best.id]
+            best = best.model_copy(update={"artifact": run.artifact if run else None})
             self.update(best_run=best)
+        if waits := self.judge_specialists():
+            return waits
         assert self.status.sweep is not None
         self.settle_usage()
         self.close_stages(why or tally)
         self.update(sweep=self.status.sweep.model_copy(update={"trials": self.spec.cap}))
         if self.spec.promotion and (requeue := self.promote()) is not None:
             return self.progress("Promoting", "Promotes the best run.", requeue)
-        self._publish()
+        self.publish()
         gain = f", {best.relative_improvement:.1%} better than the baseline" if best.relative_improvement else ""
-        message = f"Best {best.metric} {best.value:g}{gain}; {tally}.{self.reserved}"
+        message = f"Best {best.metric} {best.value:g}{gain}; {tally}.{self._specialists()}"
         self.status = lifecycle.complete(self.status, reason, message, self.generation, self.now)
         return self.done(SOON)
 
-    def promote(self) -> timedelta | None:
-        """Takes the promotion one step on; returns when to look again, None when it needs nothing more by itself."""
-        best = self.status.best_run
-        assert best is not None
-        assert self.spec.promotion is not None
-        before, scores = self.status.promotion, best.test or TestScores()
-        step = promotion.step(
-            self.spec.promotion,
-            before,
-            promotion.Candidate(best.id, best.artifact),
-            promotion.Evidence(
-                scores.relative_improvement,
-                scores.p_value,
-                scores.suites_passed,
-                max(
-                    scores.suites_total, len(self.spec.trainer.regression_suites)
-                ),  # one without a result has not passed
-                scores.worst_error_type_degradation,
-            ),
-            self.observed.annotations,
-            self.observed.results.promoted,
-            self.now,
-        )
-        self.update(promotion=step.status)
-        self.status = lifecycle.promoted(self.status, self.generation, self.now)
-        if step.action is None:
-            if lifecycle.finished(self.status) and step.status != before:
-                self._publish()
-            return None
-        if self.observed.credentials is None and not self.observed.results.problem:
-            self.actions.append(step.action)
-        return timedelta(seconds=10)
-
-    def _publish(self) -> None:
-        best = self.status.best_run
-        assert best is not None
-        data = {
-            "hyperparameters.json": best.hyperparameters,
-            "metric": best.metric,
-            "value": f"{best.value:g}",
-            "run": best.id,
-            **({"artifact": best.artifact} if best.artifact else {}),
-            **({"promotion": self.status.promotion.state} if self.status.promotion else {}),
-        }
-        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data), optional=True))
+    def _specialists(self) -> str:
+        if self.spec.specialise is None:
+            return ""
+        better = [entry.error_type for entry in self.status.specialised if entry.significant]
+        if better:
+            return f" Specialists that are better for their error type: {', '.join(better)}."
+        return " No specialist is significantly better than the best run."

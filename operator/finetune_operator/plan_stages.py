@@ -71,7 +71,7 @@ class StagesPlanner(SweepPlanner):
         """Goes on to the next stage once the agents have left; None when there is none."""
         following = self.index + 1
         known = self.status.stages[:following]
-        if following == len(self.stages) or not stages.cap(self.stages, following, self.spec.cap, known):
+        if following == len(self.stages) or not stages.cap(self.stages, following, self.round_cap, known):
             return None
         self.resumed = True  # an ended sweep has nothing to be resumed
         self.stop_tracker()

@@ -8,11 +8,12 @@ from finetune_operator import conditions as c
 from finetune_operator import jobs, lifecycle, podtemplate, stages, sweepconfig
 from finetune_operator.actions import PatchJob, Plan, SetFinalizer, SetSweepState, StopRun
 from finetune_operator.api import SweepRun, SweepRunStatus
-from finetune_operator.api.status import TrialCounts
+from finetune_operator.api.status import ContinuousStatus, TrialCounts
 from finetune_operator.facts import RunState
 from finetune_operator.observed import Observed
 from finetune_operator.plan_agents import AgentsPlanner
 from finetune_operator.plan_outcome import OutcomePlanner
+from finetune_operator.plan_rounds import WATCH_EVERY
 from finetune_operator.planning import RETRY, SOON
 
 _RELEASE_AFTER = timedelta(seconds=60)
@@ -81,13 +82,25 @@ class _Planner(AgentsPlanner, OutcomePlanner):
         cap = self.status.sweep.trials if self.status.sweep else None
         return lifecycle.finished(self.status) and cap is not None and self.spec.cap > cap
 
-    def _start_round(self) -> Plan[SweepRunStatus]:
-        """Records the intent before anything is done; what an earlier round left is stopped first."""
+    def _start_round(self, *, adapting: bool = False) -> Plan[SweepRunStatus]:
+        """Records the intent before anything is done; what an earlier round left is stopped first.
+
+        A round of adaptation keeps what is in service until its verdict.
+        """
         self.stop_tracker()
         self.drop_jobs(all_rounds=True)
-        old = self.status
+        old, number = self.status, (self.status.round or 0) + 1
+        continuous = self.open_round(number) if adapting else None
+        if self.spec.continuous and not adapting:
+            self.status = SweepRunStatus(continuous=ContinuousStatus(rounds=self.continuous.rounds))
+            self.watch_dataset()
+            continuous = self.continuous
+        self.adapting = adapting
+        in_service = old.best_run.hyperparameters if adapting and old.best_run else {}
+        self.stages = stages.adaptation(self.spec, in_service) if adapting else stages.of(self.spec)
+        self.round_cap = sum(stage.trials for stage in self.stages) if adapting else self.spec.cap
         self.status = SweepRunStatus(
-            round=(old.round or 0) + 1,
+            round=number,
             spec_hash=lifecycle.fingerprint(self.spec),
             start_time=self.now,
             selector=jobs.agent_selector(self.observed.identity),
@@ -96,12 +109,21 @@ class _Planner(AgentsPlanner, OutcomePlanner):
             stages=stages.initial(self.stages),
             conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
             promotion=old.promotion,
+            best_run=old.best_run if adapting else None,
+            specialised=old.specialised if adapting else (),
+            continuous=continuous,
         )
-        return self.progress("Accepted", f"The search starts.{self.reserved}", timedelta())
+        self.estimate()
+        if adapting:
+            return self.progress("Accepted", "The data has grown: a round of adaptation starts.", timedelta())
+        return self.progress("Accepted", "The search starts.", timedelta())
 
     def _settle(self) -> Plan[SweepRunStatus]:
         """After the end: agents that do not leave are stopped, Jobs get their time to live, promotions go on."""
-        requeue = None
+        requeue = WATCH_EVERY if self.spec.continuous else None
+        complete = c.is_true(self.status.conditions, c.COMPLETE)
+        if complete and self.watch_dataset():
+            return self._start_round(adapting=True)
         self.expire_jobs()
         for job in self.observed.jobs:
             if job.deleting or job.finished or job.suspended:
@@ -116,7 +138,7 @@ class _Planner(AgentsPlanner, OutcomePlanner):
             requeue = SOON
         if self.observed.finalizer and not active:
             self.actions.append(SetFinalizer(present=False))
-        if c.is_true(self.status.conditions, c.COMPLETE) and self.spec.promotion and self.status.best_run:
+        if complete and self.spec.promotion and self.status.best_run:
             requeue = self.promote() or requeue
         return self.done(requeue)
 

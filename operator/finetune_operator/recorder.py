@@ -46,6 +46,7 @@ _WARNINGS = frozenset(
         "ImagePullFailed",
         "ContainerCreateFailed",
         "BudgetExhausted",
+        "AdaptationFailed",
         "SweepRunNotFound",
         "SweepRunFailed",
         "NameTaken",

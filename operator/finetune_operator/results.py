@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from finetune_operator.api.status import BestRun, TestScores, TrialCounts
 from finetune_operator.api.sweeprun import MetricSpec
 from finetune_operator.facts import RunFacts, RunState
+from finetune_operator.search.significance import Utterances
 
 
 def count(runs: Sequence[RunFacts], swept: Iterable[str]) -> TrialCounts:
@@ -81,6 +82,38 @@ def describe(run: RunFacts, metric: MetricSpec, swept: Iterable[str], url: str) 
         hyperparameters={key: run.config[key] for key in sorted(swept) if key in run.config},
         test=_test_scores(run),
     )
+
+
+def rates_by_type(run: RunFacts) -> dict[str, float]:
+    """Word error rate per error type on the validation set."""
+    prefix = "eval/wer_by_type/"
+    found = {key.removeprefix(prefix): run.metric(key) for key in run.summary if key.startswith(prefix)}
+    return {kind: rate for kind, rate in found.items() if rate is not None}
+
+
+def utterances_by_type(run: RunFacts) -> dict[str, Utterances]:
+    """Errors and words of the test utterances, per error type; a type whose lists are damaged is left out."""
+    errors, words = "test/utterance_errors/", "test/utterance_words/"
+    found = {}
+    for key, text in run.summary.items():
+        if not key.startswith(errors):
+            continue
+        kind = key.removeprefix(errors)
+        try:
+            wrong, all_words = (
+                tuple(int(n) for n in str(listed).split()) for listed in (text, run.summary.get(words + kind, ""))
+            )
+        except ValueError:
+            continue
+        if len(wrong) == len(all_words):
+            found[kind] = Utterances(wrong, all_words)
+    return found
+
+
+def utterances(run: RunFacts) -> Utterances:
+    """Errors and words of all listed test utterances."""
+    found = utterances_by_type(run)
+    return sum((found[kind] for kind in sorted(found)), Utterances())
 
 
 def _test_scores(run: RunFacts) -> TestScores | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,17 @@ def of(spec: SweepRunSpec) -> tuple[Stage, ...]:
         )
         for stage in spec.stages
     )
+
+
+def adaptation(spec: SweepRunSpec, in_service: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """The stages of an adaptation to grown data: the configuration in service once more, then a search around it.
+
+    Both train and are scored on the same data, so that they can be compared; the first seeds the second.
+    """
+    base, trials = parameters(spec), spec.continuous.trials if spec.continuous else 2
+    incumbent = {key: {"values": [value]} for key, value in in_service.items()}
+    around = space.refine(base, [in_service])
+    return Stage("incumbent", "grid", 1, incumbent or base), Stage("adapt", "bayes", trials - 1, around)
 
 
 def initial(stages: Sequence[Stage]) -> tuple[StageStatus, ...]:

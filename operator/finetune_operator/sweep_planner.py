@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from finetune_operator import lifecycle, results, stages
-from finetune_operator.actions import Plan, SetSweepState
+from finetune_operator import costs, lifecycle, results, stages
+from finetune_operator.actions import Plan, ReadRun, SetSweepState
 from finetune_operator.api import SweepRun, SweepRunStatus
-from finetune_operator.api.status import BestRun, StageStatus, TrialCounts
-from finetune_operator.facts import RunFacts
+from finetune_operator.api.status import BestRun, Savings, StageStatus, TrialCounts
+from finetune_operator.facts import RunFacts, RunState
 from finetune_operator.observed import Observed
-from finetune_operator.planning import SOON, Planner
+from finetune_operator.planning import RETRY, SOON, Planner
 from finetune_operator.search import ending
 from finetune_operator.stages import Stage
 
@@ -24,13 +25,11 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         self.spec = observed.resource.spec
         self.tracker = observed.tracker
         self.sweep = observed.tracker.sweep
-        self.stages = stages.of(self.spec)
-
-    @property
-    def reserved(self) -> str:
-        """A sentence about fields that this version accepts and does not carry out; nothing is ignored in silence."""
-        given = [name for name in ("specialise", "continuous") if getattr(self.spec, name)]
-        return f" Not carried out by this version: spec.{', spec.'.join(given)}." if given else ""
+        state = self.status.continuous
+        self.adapting = state is not None and state.active
+        in_service = self.status.best_run.hyperparameters if self.status.best_run else {}
+        self.stages = stages.adaptation(self.spec, in_service) if self.adapting else stages.of(self.spec)
+        self.round_cap = sum(stage.trials for stage in self.stages) if self.adapting else self.spec.cap
 
     # -- the current stage ---------------------------------------------------------------------------------------------
 
@@ -49,7 +48,7 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
     @property
     def cap(self) -> int:
         """Trials that the current stage may run."""
-        return stages.cap(self.stages, self.index, self.spec.cap, self.status.stages[: self.index])
+        return stages.cap(self.stages, self.index, self.round_cap, self.status.stages[: self.index])
 
     @property
     def stage_status(self) -> StageStatus:
@@ -92,6 +91,7 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         self.update(active_agents=sum(pod.active and not pod.deleting for pod in self.pods))
         self._share_usage()
         self.update_stage(cap=self.cap)
+        self.estimate()
         if not self.sweep_known:
             return
         assert self.sweep is not None
@@ -110,10 +110,10 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
             best_run=ordered[0].id if ordered else None,
             expected_gain=round(gain, 4) if gain is not None else None,
         )
-        self.update(
-            trials=results.total(stage.trials for stage in self.status.stages),
-            best_run=self._best(ordered[0] if ordered else None),
-        )
+        self.update_stage(saved=self._saved())
+        self.update(trials=results.total(stage.trials for stage in self.status.stages))
+        if not self.adapting:  # what is in service stays named until the round's verdict
+            self.update(best_run=self._best(ordered[0] if ordered else None))
 
     def settle_usage(self) -> None:
         """Writes down the cost up to now: the pods that it was counted from are about to go."""
@@ -126,6 +126,32 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
             spent = sum(float(stage.gpu_hours) for stage in self.status.stages[: self.index])
             here = max(0.0, float(self.status.usage.gpu_hours) - spent)
             self.update_stage(gpu_hours=f"{here:.4f}".rstrip("0").rstrip("."))
+
+    def estimate(self) -> None:
+        """What the round is expected to cost."""
+        cases = self.observed.dataset.cases if self.observed.dataset else None
+        self.update(estimate=costs.estimate(self.spec, self.stages, self.round_cap, self.status, cases))
+
+    def _saved(self) -> Savings | None:
+        stopped = [run for run in self.own_runs if run.state in RunState.STOPPED]
+        ended_early = self.stage_status.completion_time is not None or (self.sweep is not None and self.sweep.over)
+        skipped = max(0, self.cap - self.counts.total) if ended_early else 0
+        return costs.savings(stopped, skipped, self.stage_status, self.trainer.resources.gpus)
+
+    def run_url(self, run: str) -> str:
+        """Page of a run of the current sweep's project."""
+        return self.sweep.url.replace(f"/sweeps/{self.sweep.id}", f"/runs/{run}") if self.sweep is not None else ""
+
+    def read(self, wanted: Iterable[str]) -> Plan[SweepRunStatus] | None:
+        """Sees to it that runs are read one by one, with all that they have logged; None once they are."""
+        made = self.observed.results
+        missing = [run for run in dict.fromkeys(wanted) if run not in made.runs]
+        if not missing:
+            return None
+        if trouble := self.observed.credentials or made.problem:
+            return self.progress(trouble.reason, trouble.message, RETRY)
+        self.actions.extend(ReadRun(run) for run in missing)
+        return self.progress("Finishing", "Reads what the best runs have logged.", SOON)
 
     def _best(self, found: RunFacts | None) -> BestRun | None:
         """The best run of all stages: that of this stage, or the one from before."""
@@ -140,8 +166,7 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         assert value is not None
         if before is not None and before.id != found.id and sign * before.value <= sign * value:
             return before
-        url = self.sweep.url.replace(f"/sweeps/{self.sweep.id}", f"/runs/{found.id}")
-        described = results.describe(found, metric, self.stage.parameters, url)
+        described = results.describe(found, metric, self.stage.parameters, self.run_url(found.id))
         if before is not None and before.id == described.id:
             described = described.model_copy(update={"artifact": before.artifact})
         return described

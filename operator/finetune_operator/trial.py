@@ -139,5 +139,6 @@ def agent_document(
             tags=("sweeprun",),
         ),
         metric=Metric(name=spec.metric.name, goal=spec.metric.goal),
+        pairing=spec.specialise is not None or spec.continuous is not None,
         **_common(spec.trainer, owner, spec.promotion, round_number),
     )

@@ -110,6 +110,14 @@ query ArtifactMembershipByName($entity: String!, $project: String!, $name: Strin
 }
 """
 
+_ARTIFACT = """
+query ArtifactMembershipByName($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollectionMembership(name: $name) { id versionIndex artifact { id metadata } }
+  }
+}
+"""
+
 _LINK_ARTIFACT = """
 mutation LinkArtifact($input: LinkArtifactInput!) {
   linkArtifact(input: $input) { versionIndex }
@@ -236,6 +244,16 @@ class WandbClient:
         answer = await self._query("Run", _RUN, {"entity": entity, "project": project, "name": name})
         node = (answer.get("project") or {}).get("run")
         return _run(node) if node else None
+
+    async def read_artifact(self, entity: str, project: str, name: str) -> tuple[str, dict[str, Any]] | None:
+        """Version and metadata of an artifact (`wandb-artifact://[[entity/]project/]name[:alias]`), or None."""
+        owner, where, artifact = _artifact_path(name, entity, project)
+        variables = {"entity": owner, "project": where, "name": artifact}
+        answer = await self._query("ArtifactMembershipByName", _ARTIFACT, variables)
+        found = (answer.get("project") or {}).get("artifactCollectionMembership")
+        if not found:
+            return None
+        return f"v{found.get('versionIndex')}", json.loads((found.get("artifact") or {}).get("metadata") or "{}")
 
     async def stop_run(self, entity: str, project: str, name: str) -> None:
         """Asks a run to stop."""

@@ -1,12 +1,13 @@
-"""Staged searches on a real API server with a real tracker and real pods."""
+"""Staged searches, specialists and adaptation on a real API server with a real tracker and real pods."""
 
 from __future__ import annotations
 
 import json
 
+from finetune_operator import names
 from finetune_operator.search.space import inside
 
-from tests.operator.support.process import Lab, OperatorProcess, eventually
+from tests.operator.support.process import Lab, OperatorProcess, eventually, holds
 
 STAGES = [
     {"name": "explore", "method": "random", "trials": 4, "minExpectedGain": "0"},
@@ -75,3 +76,37 @@ def test_a_staged_search_is_suspended_and_deleted_in_its_second_stage(lab: Lab):
     eventually(lambda: not lab.jobs() and not lab.pods())
     states = {sweep["description"].rsplit(":", 1)[1]: sweep["state"] for sweep in lab.sweeps()}
     assert states["1"] in ("CANCELED", "CANCELLED")
+
+
+def test_each_error_type_gets_the_configuration_that_suits_it(lab: Lab):
+    values = {"learning_rate": {"values": [1e-4, 1e-3]}}
+    lab.create("SweepRun", "typed", {"seconds": 0.1}, method="grid", trials=2, parameters=values, specialise={})
+    status = lab.await_condition("SweepRun", "typed", "Complete")
+    accent, noise = status["specialised"]
+    assert status["bestRun"]["hyperparameters"] == accent["hyperparameters"] == {"learning_rate": 1e-4}
+    assert not accent["significant"]
+    assert noise["hyperparameters"] == {"learning_rate": 1e-3}
+    assert noise["significant"]
+    assert noise["generalWer"] > noise["wer"]
+    document = lab.cluster.find(f"/api/v1/namespaces/{lab.namespace}/configmaps/typed-best")
+    assert json.loads(document["data"]["specialised.json"]) == {"noise": {"learning_rate": 1e-3}}
+
+
+def test_grown_data_starts_a_small_round_around_what_is_in_service(lab: Lab):
+    continuous = {"newErrorCases": 100, "trials": 3}
+    lab.create("SweepRun", "growing", {"seconds": 0.1}, trials=2, parallelism=2, continuous=continuous)
+    status = lab.await_condition("SweepRun", "growing", "Complete")
+    assert "annotate" in status["continuous"]["message"]  # a script: is nothing that could be counted
+    lab.annotate("SweepRun", "growing", names.ERROR_CASES_ANNOTATION, "1000")
+    lab.await_status("SweepRun", "growing", lambda s: s["continuous"].get("errorCases") == 1000)
+    before = lab.status("SweepRun", "growing")["bestRun"]
+    lab.annotate("SweepRun", "growing", names.ERROR_CASES_ANNOTATION, "1100")
+    status = lab.await_status("SweepRun", "growing", lambda s: s["round"] == 2 and holds(s, "Complete"), seconds=60)
+    (record,) = status["continuous"]["rounds"]
+    assert (record["newErrorCases"], record["trials"], record["incumbent"]) == (100, 3, before["value"])
+    assert record["replaced"] == (status["bestRun"]["id"] != before["id"])
+    assert record["replaced"] == (status["bestRun"]["value"] <= 0.95 * before["value"])
+    assert [stage["trials"]["succeeded"] for stage in status["stages"]] == [1, 2]
+    assert tokens(lab) == ["1:0", "2:0", "2:1"]
+    incumbent = next(run for run in lab.runs() if run["sweepName"] == status["stages"][0]["sweep"])
+    assert json.loads(incumbent["config"])["learning_rate"]["value"] == before["hyperparameters"]["learning_rate"]

@@ -21,6 +21,9 @@ TERMINATION_LOG_ENV = "FINETUNE_TERMINATION_LOG"
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LOG_LIMIT = 4096
 
+PAIRED_UTTERANCES = 4000
+"""Most test utterances whose errors a run reports one by one: some 16 KB in its summary."""
+
 Scalar = bool | int | float | str | None
 
 
@@ -176,6 +179,7 @@ class TrialConfig(Contract):
         seed: Seed of initialisation, shuffling and bootstrap.
         artifact: Name of the model artifact that a finished trial logs.
         max_trials: An agent ends after this many trials; None leaves it to the tracker.
+        pairing: Report the errors of each test utterance, so that runs can be compared with one another.
     """
 
     version: Literal["v1"] = "v1"
@@ -192,6 +196,7 @@ class TrialConfig(Contract):
     seed: int = 0
     artifact: str | None = None
     max_trials: int | None = Field(default=None, ge=1)
+    pairing: bool = False
     output_dir: str | None = None
 
 

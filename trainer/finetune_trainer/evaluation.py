@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .batching import by_length
-from .contract import RegressionSuite, SuiteResult
+from .contract import PAIRED_UTTERANCES, RegressionSuite, SuiteResult
 from .control import Control
 from .distributed import Topology
 from .features import Batch, Example, collate
@@ -175,6 +175,22 @@ def by_error_type(
         str(kind): (candidate.subset(kinds == kind).rate, baseline.subset(kinds == kind).rate)
         for kind in sorted(set(types))
     }
+
+
+def paired_counts(types: Sequence[str], counts: ErrorCounts, limit: int = PAIRED_UTTERANCES) -> dict[str, str]:
+    """Errors and words of each utterance, as summary values per error type: numbers in the set's order.
+
+    Two runs on the same set list the same utterances in the same places, which is what a paired test needs. Of larger
+    sets each type gives its first utterances, in proportion.
+    """
+    kinds = np.asarray(types)
+    share = min(1.0, limit / max(1, len(types)))
+    values = {}
+    for kind in sorted(set(types)):
+        part = counts.subset(np.flatnonzero(kinds == kind)[: max(1, int(share * (kinds == kind).sum()))].tolist())
+        values[f"test/utterance_errors/{kind}"] = " ".join(map(str, part.errors.tolist()))
+        values[f"test/utterance_words/{kind}"] = " ".join(map(str, part.units.tolist()))
+    return values
 
 
 def _decode(model: Any, base: Base, batch: Batch, languages: Sequence[str | None], longest: int) -> list[str]:

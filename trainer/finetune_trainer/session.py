@@ -55,6 +55,7 @@ class Session:
     suites: list[tuple[RegressionSuite, list[Example]]]
     normalize: Normalizer
     _baselines: dict[tuple[str, bool], Score] = field(default_factory=dict, repr=False)
+    _error_types: dict[SplitName, list[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
@@ -171,16 +172,16 @@ class Session:
             cut = f"{longest.utterance.audio} of {longest.seconds:.2f} s"
             raise BadConfigError(f"hyperparameters.input_seconds {seconds} cuts {cut}; raise it.")
 
-    @cached_property
-    def test_error_types(self) -> list[str]:
-        """The error type of each test utterance: the row's own, or inferred from its hypothesis or the baseline's."""
-        spoken = self.baseline("test").hypotheses
-        types = []
-        for example, baseline in zip(self.sets["test"], spoken, strict=True):
-            row = example.utterance
-            said = baseline if row.hypothesis is None else self.normalize(row.hypothesis)
-            types.append(row.error_type or infer_error_type(self.normalize(row.text), said))
-        return types
+    def error_types(self, name: SplitName) -> list[str]:
+        """The error type of each utterance of a set: the row's own, or inferred from its hypothesis or baseline's."""
+        if name not in self._error_types:
+            types = []
+            for example, baseline in zip(self.sets[name], self.baseline(name).hypotheses, strict=True):
+                row = example.utterance
+                said = baseline if row.hypothesis is None else self.normalize(row.hypothesis)
+                types.append(row.error_type or infer_error_type(self.normalize(row.text), said))
+            self._error_types[name] = types
+        return self._error_types[name]
 
     @cached_property
     def error_type_counts(self) -> dict[str, int]:

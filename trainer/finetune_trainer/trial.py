@@ -16,7 +16,7 @@ import numpy as np
 
 from .checkpoint import CheckpointStore
 from .contract import RegressionCount, TrialMetrics, TrialResult
-from .evaluation import Score, by_error_type, judge_suite, outcomes
+from .evaluation import Score, by_error_type, judge_suite, outcomes, paired_counts
 from .gates import judge, pass_rate
 from .hyperparameters import Hyperparameters
 from .metrics import Bootstrap, count_operations, paired_bootstrap, relative_improvement
@@ -141,7 +141,7 @@ def judge_scores(session: Session, scores: Mapping[str, Score], baseline: Mappin
     candidate, before = scores["test"], baseline["test"]
     bootstrap = paired_bootstrap(before.words, candidate.words, seed=config.seed)
     improvement = relative_improvement(before.wer, candidate.wer)
-    types = by_error_type(session.test_error_types, candidate.words, before.words)
+    types = by_error_type(session.error_types("test"), candidate.words, before.words)
     suites = tuple(
         judge_suite(suite, scores[f"regression/{suite.name}"], baseline[f"regression/{suite.name}"])
         for suite, _ in session.suites
@@ -220,7 +220,13 @@ def _report_result(
             "normalizer": session.config.dataset.normalizer,
         }
     )
-    tracker.log_error_types(by_error_type(session.test_error_types, candidate.words, before.words))
+    tracker.log_error_types(by_error_type(session.error_types("test"), candidate.words, before.words))
+    validated = by_error_type(
+        session.error_types("validation"), scores["validation"].words, baseline["validation"].words
+    )
+    tracker.summarize({f"eval/wer_by_type/{kind}": rate for kind, (rate, _) in validated.items()})
+    if session.config.pairing:
+        tracker.summarize(paired_counts(session.error_types("test"), candidate.words))
     tracker.log_suites(result.suites)
     tracker.log_gates(result.gates)
     for name in session.sets_to_score():
@@ -230,7 +236,7 @@ def _report_result(
 
 def _rows(session: Session, name: str, candidate: Score, baseline: Score) -> list[dict[str, Any]]:
     examples = session.sets_to_score()[name]
-    types: Sequence[str | None] = session.test_error_types if name == "test" else [None] * len(examples)
+    types: Sequence[str | None] = session.error_types("test") if name == "test" else [None] * len(examples)
     rate = candidate.words.errors / np.maximum(candidate.words.units, 1)
     before = baseline.words.errors / np.maximum(baseline.words.units, 1)
     fates = outcomes(candidate, baseline)

@@ -99,6 +99,108 @@ class BestRun(Status):
     """Its scores on the held-out test set."""
 
 
+class Estimate(Status):
+    """What the round is expected to cost."""
+
+    trials: int
+    """Trials of all stages."""
+    gpu_hours: str | None = None
+    """GPU-hours of all trials; absent while nothing is known of the model's speed."""
+    basis: Literal["Assumed", "Measured"] = "Assumed"
+    """Assumed: from the model's size, before a trial has ended. Measured: from the trials that have ended."""
+    message: str = ""
+    """How it was reckoned."""
+
+
+class Savings(Status):
+    """What trials and stages that ended before their time did not cost."""
+
+    stopped_trials: int = 0
+    """Trials that were stopped early."""
+    epochs: str = "0"
+    """Epochs that those did not train."""
+    skipped_trials: int = 0
+    """Trials that were not begun, because the stage ended early."""
+    gpu_hours: str = "0"
+    """GPU-hours that all of them would have taken, at the speed of the others."""
+
+
+class SpecialisedRun(Status):
+    """The best configuration for one group of error cases."""
+
+    error_type: str
+    """The group."""
+    run: str
+    """Run id; that of the general best run where none is better."""
+    url: str = ""
+    """Page of the run."""
+    value: float
+    """Word error rate of the group on the validation set, by which it was chosen."""
+    hyperparameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra=PRESERVE)
+    """Values of the swept hyperparameters."""
+    wer: float | None = None
+    """Word error rate of the group on the test set."""
+    general_wer: float | None = None
+    """That of the general best run."""
+    relative_improvement: float | None = None
+    """(generalWer - wer) / generalWer."""
+    p_value: float | None = None
+    """Probability that the gain over the general best run is chance: paired over the group's test utterances, adjusted
+    for the number of groups (Holm)."""
+    significant: bool = False
+    """Whether it is better than the general best run beyond chance."""
+
+
+class AdaptationRound(Status):
+    """One round of continuous adaptation."""
+
+    round: int
+    """Number of the round."""
+    error_cases: int
+    """Error cases of the dataset when it began."""
+    new_error_cases: int
+    """Those that had come since the round before."""
+    start_time: datetime | None = None
+    """When it began."""
+    completion_time: datetime | None = None
+    """When it ended."""
+    trials: int = 0
+    """Trials that it ran."""
+    gpu_hours: str = "0"
+    """What it cost."""
+    incumbent: float | None = None
+    """Metric of the configuration in service, trained anew on the grown data."""
+    challenger: float | None = None
+    """Metric of the best other configuration."""
+    run: str | None = None
+    """Run of the challenger."""
+    relative_improvement: float | None = None
+    """Gain of the challenger over the incumbent."""
+    p_value: float | None = None
+    """Probability that the gain is chance, paired over the test utterances."""
+    replaced: bool = False
+    """Whether the challenger has replaced the configuration in service."""
+    reason: str = ""
+    """Why, in a sentence."""
+
+
+class ContinuousStatus(Status):
+    """Where continuous adaptation stands."""
+
+    active: bool = False
+    """Whether the current round is an adaptation."""
+    error_cases: int | None = None
+    """Error cases when the last round began; a round is due when newErrorCases more have come."""
+    observed_error_cases: int | None = None
+    """Error cases as last seen."""
+    version: str | None = None
+    """Version of the dataset as last seen."""
+    message: str = ""
+    """Why the number of error cases is not known, and how to make it known."""
+    rounds: tuple[AdaptationRound, ...] = Field(default=(), max_length=10)
+    """The latest rounds, newest last."""
+
+
 class StageStatus(Status):
     """One stage of a search."""
 
@@ -126,6 +228,8 @@ class StageStatus(Status):
     """Improvement that its remaining trials are expected to bring, as a share of its best value."""
     gpu_hours: str = "0"
     """GPU-hours of its pods."""
+    saved: Savings | None = None
+    """What early ends have saved."""
     parameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra=PRESERVE)
     """Its search space, where it was narrowed around earlier runs."""
     prior_runs: tuple[str, ...] = Field(default=(), max_length=64)

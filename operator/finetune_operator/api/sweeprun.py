@@ -9,7 +9,16 @@ from pydantic import ConfigDict, Field
 from finetune_operator.api import presets
 from finetune_operator.api.base import PRESERVE, Fraction, Spec, Status, rules
 from finetune_operator.api.shared import BudgetSpec, PromotionSpec, TrainerSpec, WandbSpec
-from finetune_operator.api.status import BestRun, CommonStatus, StageStatus, SweepStatus, TrialCounts
+from finetune_operator.api.status import (
+    BestRun,
+    CommonStatus,
+    ContinuousStatus,
+    Estimate,
+    SpecialisedRun,
+    StageStatus,
+    SweepStatus,
+    TrialCounts,
+)
 
 Method = Literal["random", "bayes", "grid"]
 MetricName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[-._/a-zA-Z0-9]+$")]
@@ -54,21 +63,31 @@ class StageSpec(Spec):
 
 
 class SpecialiseSpec(Spec):
-    """One best configuration per group of error cases beside the general one."""
+    """One best configuration per group of error cases beside the general one.
+
+    The trials are ranked anew for each group on the validation set, and the winner is compared with the general one on
+    the test set.
+    """
 
     by: Literal["errorType"] = "errorType"
     """What groups the error cases."""
 
 
 class ContinuousSpec(Spec):
-    """Small sweeps as the data grows."""
+    """Small sweeps as the data grows.
+
+    The number of error cases is told by the annotation finetune.dev/error-cases, by a W&B artifact (its metadata
+    error_cases or rows), or by a JSONL manifest on a volume that the operator mounts too.
+    """
 
     new_error_cases: int = Field(ge=1, le=100_000_000)
     """New error cases that start a round."""
-    trials: int = Field(default=5, ge=1, le=10_000)
-    """Trials of such a round."""
+    trials: int = Field(default=5, ge=2, le=10_000)
+    """Trials of such a round. The first trains the configuration in service anew on the grown data, the others search
+    around it."""
     min_improvement: Fraction = "0.05"
-    """Least relative improvement that replaces the configuration in service."""
+    """Least relative improvement that replaces the configuration in service; it must be significant too (at
+    promotion.gates.significance, else 0.05)."""
 
 
 class SweepRunSpec(Spec):
@@ -151,10 +170,16 @@ class SweepRunStatus(CommonStatus):
     """The W&B sweep."""
     stages: tuple[StageStatus, ...] = Field(default=(), max_length=8)
     """Stages of the round; a search without stages has one."""
+    estimate: Estimate | None = None
+    """What the round is expected to cost: from the first look on, so before the first trial."""
     trials: TrialCounts | None = None
     """Trials of all stages by state."""
     best_run: BestRun | None = None
-    """The best finished trial."""
+    """The best finished trial; under continuous adaptation the one whose configuration is in service."""
+    specialised: tuple[SpecialisedRun, ...] = Field(default=(), max_length=16)
+    """The best configuration of each error type, where specialise is set."""
+    continuous: ContinuousStatus | None = None
+    """Continuous adaptation."""
     active_agents: int | None = None
     """Agent pods that are running or starting."""
     selector: str | None = None

@@ -1,4 +1,4 @@
-"""What a search costs: an estimate before the first trial, a better one from the first trials on, and what was saved."""
+"""What a search costs: an estimate before the first trial, a better one once trials have ended, and what was saved."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def mean_epochs(parameters: Parameters) -> float:
     if kind == "categorical":
         return sum(float(value) for value in block["values"]) / len(block["values"])
     if kind == "categorical_w_probabilities":
-        return sum(float(v) * p for v, p in zip(block["values"], block["probabilities"], strict=True))
-    low, high = block.get("min"), block.get("max")
-    if low is None or high is None:
+        return sum(float(v) * float(p) for v, p in zip(block["values"], block["probabilities"], strict=True))
+    if "min" not in block or "max" not in block:
         return float(block.get("mu", _DEFAULT_EPOCHS))
+    low, high = float(block["min"]), float(block["max"])
     if kind.endswith("log_uniform_values") and low != high:
-        return float((high - low) / math.log(high / low))  # mean of the log-uniform distribution
+        return (high - low) / math.log(high / low)  # mean of the log-uniform distribution
     return (low + high) / 2 if "log_uniform" not in kind else math.exp((low + high) / 2)
 
 

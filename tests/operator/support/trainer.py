@@ -158,6 +158,18 @@ def scores(learning_rate: float) -> dict[str, float]:
     }
 
 
+def by_type(learning_rate: float) -> dict[str, Any]:
+    """Scores per error type, which are best at different learning rates."""
+    values: dict[str, Any] = {}
+    for kind, best in (("accent", -4), ("noise", -3)):
+        wer = min(0.9, 0.1 + 0.2 * abs(math.log10(learning_rate) - best))
+        errors = [int(10 * wer + place / 40) for place in range(40)]
+        values[f"eval/wer_by_type/{kind}"] = wer
+        values[f"test/utterance_errors/{kind}"] = " ".join(map(str, errors))
+        values[f"test/utterance_words/{kind}"] = " ".join(["10"] * 40)
+    return values
+
+
 class Script:
     def __init__(self, uri: str) -> None:
         options = urllib.parse.parse_qs(uri.partition("?")[2])
@@ -226,7 +238,8 @@ def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
             if stopped or (every and (finished + 1) % every == 0):
                 tracker.stream(current, {"complete": True, "exitcode": 1})
             else:
-                summary = scores(float(values.get("learning_rate", 1e-5)))
+                learning_rate = float(values.get("learning_rate", 1e-5))
+                summary = scores(learning_rate) | by_type(learning_rate)
                 tracker.log_artifact(config.get("artifact") or "model", current)
                 tracker.stream(current, {"complete": True, "exitcode": 0}, summary)
             finished += 1

@@ -6,6 +6,7 @@ without a clock or a socket. What really happens on the wire is for the tests be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from finetune_operator import actions as a
 from finetune_operator import plan_finetune, plan_sweep
 from finetune_operator.actions import Plan, Problem, Promoted, Results
 from finetune_operator.api import FinetuneJob, SweepRun
-from finetune_operator.facts import JobFacts, PodFacts, RunFacts, SweepFacts
+from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, RunFacts, SweepFacts
 from finetune_operator.observed import Observed, Source, TrackerView
 from finetune_operator.trial import Defaults, Identity, TrackerAddress
 from finetune_trainer.contract import TrialMetrics, TrialResult
@@ -29,6 +30,11 @@ TRAINER = {"image": "trainer", "model": {"name": "tiny"}, "dataset": {"uri": "/d
 def sweep_run(**spec: Any) -> dict[str, Any]:
     parameters = {"learning_rate": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-3}}
     return {"preset": "none", "parameters": parameters, "trainer": TRAINER, **spec}
+
+
+def by_number(number: int, config: dict[str, Any]) -> dict[str, Any]:
+    """The usual summary of a trial."""
+    return {"eval/wer": 0.5 - 0.01 * (number % 7), "baseline/wer": 0.6}
 
 
 @dataclass
@@ -60,6 +66,9 @@ class World:
     greedy: bool = False
     credentials: Problem | None = None
     source: Source | None = None
+    dataset: DatasetFacts | None = None
+    score: Callable[[int, dict[str, Any]], dict[str, Any]] = by_number
+    unreliable: bool = True
     max_agents: int = 0
     made: int = 0
 
@@ -94,6 +103,7 @@ class World:
             pods=tuple(self.pods.values()),
             credentials=self.credentials,
             source=self.source,
+            dataset=self.dataset,
             results=results,
         )
 
@@ -172,8 +182,9 @@ class World:
                         sweep.runs[run_id] = replace(sweep.runs[run_id], state="killed")
             case a.Promote(_, _, version):
                 return replace(results, promoted=Promoted(version or "v7", "v6"))
-            case a.ReadRun():
-                return replace(results, run_missing=True)
+            case a.ReadRun(run_id):
+                found = next((sweep.runs[run_id] for sweep in self.sweeps.values() if run_id in sweep.runs), None)
+                return replace(results, runs={**results.runs, run_id: found})
         return results
 
     def _create_job(self, manifest: dict[str, Any]) -> None:
@@ -237,8 +248,8 @@ class World:
                 for owner in self.sweeps.values():
                     if run in owner.runs and owner.runs[run].state == "running":
                         number = int(run.removeprefix("run"))
-                        summary = {"eval/wer": 0.5 - 0.01 * (number % 7), "baseline/wer": 0.6}
-                        state = "failed" if number % 5 == 4 else "finished"
+                        summary = self.score(number, owner.runs[run].config)
+                        state = "failed" if self.unreliable and number % 5 == 4 else "finished"
                         owner.runs[run] = replace(owner.runs[run], state=state, summary=summary)
                 continue
             resumable = [r for r in sweep.runs.values() if r.state == "preempted"]
@@ -248,7 +259,8 @@ class World:
             elif sweep.state == "RUNNING" and (self.greedy or len(sweep.runs) < sweep.cap):
                 number = sum(len(each.runs) for each in self.sweeps.values())
                 run = f"run{number}"
-                config = {"learning_rate": 1e-6 * (1 + number % 900)}
+                listed = sweep.config.get("parameters", {}).get("learning_rate", {}).get("values")
+                config = {"learning_rate": listed[0] if listed else 1e-6 * (1 + number % 900)}
                 sweep.runs[run] = RunFacts(run, "running", config=config, created_at=f"{number:04}")
                 self.busy[pod.name] = run
             else:

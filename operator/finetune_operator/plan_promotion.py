@@ -1,0 +1,69 @@
+"""The part of a SweepRun's plan that takes its result into service: promotion, and the ConfigMap. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from finetune_operator import jobs, lifecycle, promotion
+from finetune_operator.actions import Apply
+from finetune_operator.api.status import SpecialisedRun, TestScores
+from finetune_operator.sweep_planner import SweepPlanner
+
+
+class PromotionPlanner(SweepPlanner):
+    """From the best run to what is in service."""
+
+    def promote(self) -> timedelta | None:
+        """Takes the promotion one step on; returns when to look again, None when it needs nothing more by itself."""
+        best = self.status.best_run
+        assert best is not None
+        assert self.spec.promotion is not None
+        before, scores = self.status.promotion, best.test or TestScores()
+        step = promotion.step(
+            self.spec.promotion,
+            before,
+            promotion.Candidate(best.id, best.artifact),
+            promotion.Evidence(
+                scores.relative_improvement,
+                scores.p_value,
+                scores.suites_passed,
+                max(
+                    scores.suites_total, len(self.spec.trainer.regression_suites)
+                ),  # one without a result has not passed
+                scores.worst_error_type_degradation,
+            ),
+            self.observed.annotations,
+            self.observed.results.promoted,
+            self.now,
+        )
+        self.update(promotion=step.status)
+        self.status = lifecycle.promoted(self.status, self.generation, self.now)
+        if step.action is None:
+            if lifecycle.finished(self.status) and step.status != before:
+                self.publish()
+            return None
+        if self.observed.credentials is None and not self.observed.results.problem:
+            self.actions.append(step.action)
+        return timedelta(seconds=10)
+
+    def publish(self) -> None:
+        """Writes the best configuration to the ConfigMap NAME-best, where other tools read it."""
+        best = self.status.best_run
+        assert best is not None
+        data = {
+            "hyperparameters.json": best.hyperparameters,
+            "metric": best.metric,
+            "value": f"{best.value:g}",
+            "run": best.id,
+            **({"artifact": best.artifact} if best.artifact else {}),
+            **({"specialised.json": _specialists(self.status.specialised)} if self.status.specialised else {}),
+            **({"promotion": self.status.promotion.state} if self.status.promotion else {}),
+        }
+        self.actions.append(Apply(jobs.best_config_map(self.observed.identity, data), optional=True))
+
+
+def _specialists(entries: Iterable[SpecialisedRun]) -> dict[str, Any]:
+    """The configurations that are better for their error type than the general one."""
+    return {entry.error_type: entry.hyperparameters for entry in entries if entry.significant}

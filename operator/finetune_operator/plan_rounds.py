@@ -1,0 +1,133 @@
+"""The part of a SweepRun's plan that is about continuous adaptation: rounds as the data grows. Pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from finetune_operator import lifecycle, results
+from finetune_operator.actions import Plan
+from finetune_operator.api import SweepRunStatus
+from finetune_operator.api.status import AdaptationRound, ContinuousStatus
+from finetune_operator.api.sweeprun import ContinuousSpec
+from finetune_operator.plan_specialise import SpecialistsPlanner
+from finetune_operator.planning import SOON
+from finetune_operator.search import rounds
+from finetune_operator.search.significance import Utterances
+
+WATCH_EVERY = timedelta(seconds=60)
+"""The dataset of a finished search is looked at this often."""
+_MOST_ROUNDS = 10
+
+
+class RoundsPlanner(SpecialistsPlanner):
+    """When a round of adaptation is due, and what comes of it."""
+
+    @property
+    def continuous(self) -> ContinuousStatus:
+        """Where continuous adaptation stands."""
+        return self.status.continuous or ContinuousStatus()
+
+    def watch_dataset(self) -> bool:
+        """Takes note of the dataset as it is now; tells whether a round of adaptation is due."""
+        spec, seen = self.spec.continuous, self.observed.dataset
+        if spec is None or seen is None:
+            return False
+        state = self.continuous.model_copy(
+            update={"observed_error_cases": seen.cases, "version": seen.version, "message": seen.problem or ""}
+        )
+        if state.error_cases is None:  # counted from here on
+            state = state.model_copy(update={"error_cases": seen.cases})
+        self.update(continuous=state)
+        due = rounds.due(seen.cases, state.error_cases, spec.new_error_cases)
+        return due and self.status.best_run is not None and not self.spec.suspend
+
+    def open_round(self, number: int) -> ContinuousStatus:
+        """The status of continuous adaptation at the beginning of its next round."""
+        state, seen = self.continuous, self.observed.dataset
+        assert seen is not None
+        assert seen.cases is not None
+        record = AdaptationRound(
+            round=number,
+            error_cases=seen.cases,
+            new_error_cases=seen.cases - (state.error_cases or 0),
+            start_time=self.now,
+        )
+        kept = (*state.rounds, record)[-_MOST_ROUNDS:]
+        return state.model_copy(update={"active": True, "error_cases": seen.cases, "rounds": kept})
+
+    def conclude(self, reason: str, why: str) -> Plan[SweepRunStatus]:
+        """Ends a round of adaptation: the challenger replaces what is in service, or it does not."""
+        first, second = self.status.stages[0].best_run, max(self.status.stages[1:], key=_has_run).best_run
+        if waits := self.read(run for run in (first, second) if run is not None):
+            return waits
+        read = self.observed.results.runs
+        incumbent, challenger = read.get(first or ""), read.get(second or "")
+        metric, spec = self.spec.metric, self.spec.continuous or ContinuousSpec(new_error_cases=1)
+        verdict = rounds.judge(
+            incumbent.metric(metric.name) if incumbent else None,
+            challenger.metric(metric.name) if challenger else None,
+            results.utterances(incumbent) if incumbent else Utterances(),
+            results.utterances(challenger) if challenger else Utterances(),
+            min_improvement=float(spec.min_improvement),
+            significance=self.significance,
+            goal=metric.goal,
+        )
+        if verdict.replaces and challenger is not None:
+            best = results.describe(challenger, metric, self.stages[-1].parameters, self.run_url(challenger.id))
+            self.update(best_run=best.model_copy(update={"artifact": challenger.artifact}))
+        self._close(
+            incumbent=_rounded(incumbent.metric(metric.name)) if incumbent else None,
+            challenger=_rounded(challenger.metric(metric.name)) if challenger else None,
+            run=challenger.id if challenger else None,
+            relative_improvement=_rounded(verdict.relative_improvement),
+            p_value=_rounded(verdict.p_value),
+            replaced=verdict.replaces,
+            reason=verdict.reason,
+        )
+        if verdict.replaces and self.spec.promotion and (requeue := self.promote()) is not None:
+            return self.progress("Promoting", "Promotes the best run.", requeue)
+        if verdict.replaces:
+            self.publish()
+        outcome = "replaces the configuration in service" if verdict.replaces else "the configuration in service stays"
+        message = f"Adaptation to {self.continuous.error_cases} error cases: {outcome}. {verdict.reason}"
+        return self._settle_round(reason, f"{message} {why}".strip())
+
+    def keep(self, reason: str, why: str) -> Plan[SweepRunStatus]:
+        """Ends a round of adaptation that brought no result: what is in service stays, and the resource complete."""
+        self._close(reason=f"{reason}: {why}"[:512])
+        return self._settle_round("AdaptationFailed", f"The configuration in service stays. {reason}: {why}")
+
+    def fail(self, reason: str, message: str) -> Plan[SweepRunStatus]:
+        """Ends the round without a result; after a failed adaptation what is in service stays there."""
+        if not self.adapting:
+            return super().fail(reason, message)
+        self.stop_tracker()
+        self.hold_jobs()
+        return self.keep(reason, message)
+
+    def _close(self, **fields: object) -> None:
+        self.settle_usage()
+        known = {
+            "completion_time": self.now,
+            "trials": self.total.total,
+            "gpu_hours": self.status.usage.gpu_hours if self.status.usage else "0",
+        }
+        record = self.continuous.rounds[-1].model_copy(update=known | fields)
+        self.update(continuous=self.continuous.model_copy(update={"rounds": (*self.continuous.rounds[:-1], record)}))
+
+    def _settle_round(self, reason: str, message: str) -> Plan[SweepRunStatus]:
+        self.stop_tracker()
+        self.close_stages(message)
+        if self.status.sweep is not None:
+            self.update(sweep=self.status.sweep.model_copy(update={"trials": self.spec.cap}))
+        self.update(continuous=self.continuous.model_copy(update={"active": False}))
+        self.status = lifecycle.complete(self.status, reason, message, self.generation, self.now)
+        return self.done(SOON)
+
+
+def _has_run(stage: object) -> bool:
+    return getattr(stage, "best_run", None) is not None
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 6) if value is not None else None
