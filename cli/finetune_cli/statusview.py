@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from finetune_operator.api import FinetuneJob, SweepRun
-from finetune_operator.api.status import PromotionStatus
+from finetune_operator.api import FinetuneJob, SweepRun, SweepRunStatus
+from finetune_operator.api.status import PromotionStatus, StageStatus
 
 from finetune_cli import figures
 from finetune_cli.progress import Progress
@@ -57,10 +57,8 @@ def _elapsed(start: datetime | None, end: datetime | None, now: datetime) -> str
 def _sweep(parsed: SweepRun, now: datetime) -> list[Line]:
     spec, status = parsed.spec, parsed.status
     out: list[Line] = []
-    if spec.stages:
-        index = status.sweep.stage if status.sweep else 0
-        names = [f"[{stage.name}]" if place == index else stage.name for place, stage in enumerate(spec.stages)]
-        out.append(("Stages", " -> ".join(names)))
+    if len(status.stages) > 1:
+        out += [("Stages" if not place else "", _stage(stage)) for place, stage in enumerate(status.stages)]
     if status.sweep and status.sweep.url:
         out.append(("Sweep", status.sweep.url))
     trials = status.trials
@@ -80,6 +78,30 @@ def _sweep(parsed: SweepRun, now: datetime) -> list[Line]:
         if best.baseline is not None:
             value += f" (baseline {figures.number(best.baseline)}, {figures.percent(best.relative_improvement)} better)"
         out += [("Best", f"{value}  run {best.id}"), ("", figures.settings(best.hyperparameters))]
+    if status.estimate and not status.completion_time:
+        out.append(("Estimate", status.estimate.message))
+    return out + _outcomes(status)
+
+
+def _stage(stage: StageStatus) -> str:
+    """One stage: how far it is, and what it has found."""
+    ended = stage.trials.succeeded + stage.trials.failed + stage.trials.stopped if stage.trials else 0
+    text = f"{stage.name}: {stage.state}, {ended} of {stage.cap} trials"
+    if stage.best is not None:
+        text += f", best {figures.number(stage.best)}"
+    return f"{text}, {stage.gpu_hours} GPU-hours" if float(stage.gpu_hours) else text
+
+
+def _outcomes(status: SweepRunStatus) -> list[Line]:
+    """Specialists and rounds of adaptation."""
+    out: list[Line] = []
+    for entry in status.specialised:
+        verdict = f"{figures.percent(entry.relative_improvement)} better" if entry.significant else "no better"
+        out.append(("Specialists" if not out else "", f"{entry.error_type}: run {entry.run}, {verdict} than the best"))
+    if status.continuous:
+        seen = status.continuous.observed_error_cases
+        out.append(("Dataset", f"{seen} error cases" if seen is not None else status.continuous.message))
+        out += [("", f"round {each.round}: {each.reason or 'running'}") for each in status.continuous.rounds[-3:]]
     return out
 
 

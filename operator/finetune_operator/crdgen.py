@@ -28,7 +28,7 @@ _SWEEPRUN_COLUMNS: list[dict[str, Any]] = [
     _STATE,
     {"name": "Best", "type": "number", "description": "Best metric.", "jsonPath": ".status.bestRun.value"},
     {"name": "Done", "type": "integer", "description": "Finished trials.", "jsonPath": ".status.trials.succeeded"},
-    {"name": "Trials", "type": "integer", "description": "Cap on trials.", "jsonPath": ".spec.trials"},
+    {"name": "Trials", "type": "integer", "description": "Trials of the round.", "jsonPath": ".status.estimate.trials"},
     {"name": "Agents", "type": "integer", "description": "Active agents.", "jsonPath": ".status.activeAgents"},
     {"name": "GPU-hours", "type": "string", "jsonPath": ".status.usage.gpuHours"},
     {"name": "URL", "type": "string", "priority": 1, "jsonPath": ".status.sweep.url"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from finetune_operator import names
 from finetune_operator.search.space import inside
@@ -20,7 +21,11 @@ def tokens(lab: Lab) -> list[str]:
 
 
 def test_explore_then_refine(lab: Lab):
-    lab.create("SweepRun", "staged", {"seconds": 0.2}, trials=None, parallelism=2, stages=STAGES)
+    trainer = {"model": {"name": "openai/whisper-small"}, "resources": {"gpus": 1}}
+    lab.create("SweepRun", "staged", {"seconds": 0.2}, trials=None, parallelism=2, stages=STAGES, trainer=trainer)
+    lab.await_status("SweepRun", "staged", lambda s: s.get("estimate"))
+    described = lab.cluster.kubectl("-n", lab.namespace, "describe", "sweeprun/staged").stdout
+    assert re.search(r"About [0-9.]+ GPU-hours: 7 trials of about 3 epochs", described)
     status = lab.await_condition("SweepRun", "staged", "Complete", 60)
     explore, refine = status["stages"]
     assert tokens(lab) == ["1:0", "1:1"]
@@ -62,9 +67,8 @@ def test_a_staged_search_is_suspended_and_deleted_in_its_second_stage(lab: Lab):
         parallelism=2,
         stages=[STAGES[0], STAGES[1] | {"trials": 20}],
     )
-    lab.await_status(
-        "SweepRun", "paused", lambda s: s.get("sweep", {}).get("stage") == 1 and s.get("activeAgents") == 2
-    )
+    # Not before they have a trial: a process obeys no signal while its interpreter starts.
+    lab.await_status("SweepRun", "paused", lambda s: s.get("stages", [{}])[-1].get("trials", {}).get("running") == 2)
     lab.patch("SweepRun", "paused", {"spec": {"suspend": True}})
     lab.await_status("SweepRun", "paused", lambda s: s["activeAgents"] == 0 and lab.pods("Running") == [])
     states = {sweep["description"].rsplit(":", 1)[1]: sweep["state"] for sweep in lab.sweeps()}

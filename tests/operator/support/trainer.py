@@ -91,17 +91,19 @@ class Tracker:
             body["files"] = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]}}
         return self.post(f"/files/{self.entity}/{self.project}/{run}/file_stream", body)
 
-    def log_artifact(self, name: str, run: str) -> str | None:
+    def log_artifact(self, name: str, run: str, kind: str = "model", metadata: str | None = None) -> str | None:
         digest = hashlib.md5(f"{name}{run}".encode()).hexdigest()
         made = self.query(
             "mutation CreateArtifact($entity: String!, $project: String!, $type: String!, $name: String!, "
-            "$run: String!, $digest: String!) { createArtifact(input: {entityName: $entity, projectName: $project, "
-            "artifactTypeName: $type, artifactCollectionName: $name, runName: $run, digest: $digest, "
+            "$run: String!, $digest: String!, $metadata: JSONString) { "
+            "createArtifact(input: {entityName: $entity, projectName: $project, artifactTypeName: $type, "
+            "artifactCollectionName: $name, runName: $run, digest: $digest, metadata: $metadata, "
             'digestAlgorithm: MANIFEST_MD5, aliases: [{artifactCollectionName: $name, alias: "latest"}], '
             "enableDigestDeduplication: true}) { artifact { id state } } }",
             entity=self.entity,
             project=self.project,
-            type="model",
+            type=kind,
+            metadata=metadata,
             name=name,
             run=run,
             digest=digest,
