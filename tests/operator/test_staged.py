@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from finetune_operator import names
 from finetune_operator.search.space import inside
 
@@ -45,6 +46,7 @@ def test_explore_then_refine(lab: Lab):
     assert all(inside(refine["parameters"], {"learning_rate": c["learning_rate"]["value"]}) for c in configs)
 
 
+@pytest.mark.slow
 def test_an_operator_that_is_killed_between_the_stages_makes_no_second_sweep(lab: Lab, operator: OperatorProcess):
     lab.create("SweepRun", "killed", {"seconds": 0.3}, trials=None, parallelism=2, stages=STAGES)
     lab.await_status("SweepRun", "killed", lambda s: s.get("stages", [{}])[0].get("state") == "Complete")
@@ -96,6 +98,7 @@ def test_each_error_type_gets_the_configuration_that_suits_it(lab: Lab):
     assert json.loads(document["data"]["specialised.json"]) == {"noise": {"learning_rate": 1e-3}}
 
 
+@pytest.mark.slow
 def test_grown_data_starts_a_small_round_around_what_is_in_service(lab: Lab):
     continuous = {"newErrorCases": 100, "trials": 3}
     lab.create("SweepRun", "growing", {"seconds": 0.1}, trials=2, parallelism=2, continuous=continuous)
