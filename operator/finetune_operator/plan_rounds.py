@@ -35,7 +35,8 @@ class RoundsPlanner(SpecialistsPlanner):
         state = self.continuous.model_copy(
             update={"observed_error_cases": seen.cases, "version": seen.version, "message": seen.problem or ""}
         )
-        if state.error_cases is None:  # counted from here on
+        shrunk = seen.cases is not None and seen.cases < (state.error_cases or 0)
+        if state.error_cases is None or shrunk:  # counted from here on
             state = state.model_copy(update={"error_cases": seen.cases})
         self.update(continuous=state)
         due = rounds.due(seen.cases, state.error_cases, spec.new_error_cases)
@@ -57,7 +58,7 @@ class RoundsPlanner(SpecialistsPlanner):
 
     def conclude(self, reason: str, why: str) -> Plan[SweepRunStatus]:
         """Ends a round of adaptation: the challenger replaces what is in service, or it does not."""
-        first, second = self.status.stages[0].best_run, max(self.status.stages[1:], key=_has_run).best_run
+        first, second = (stage.best_run for stage in self.status.stages[:2])
         if waits := self.read(run for run in (first, second) if run is not None):
             return waits
         read = self.observed.results.runs
@@ -76,11 +77,11 @@ class RoundsPlanner(SpecialistsPlanner):
             best = results.describe(challenger, metric, self.stages[-1].parameters, self.run_url(challenger.id))
             self.update(best_run=best.model_copy(update={"artifact": challenger.artifact}))
         self._close(
-            incumbent=_rounded(incumbent.metric(metric.name)) if incumbent else None,
-            challenger=_rounded(challenger.metric(metric.name)) if challenger else None,
+            incumbent=results.rounded(incumbent.metric(metric.name)) if incumbent else None,
+            challenger=results.rounded(challenger.metric(metric.name)) if challenger else None,
             run=challenger.id if challenger else None,
-            relative_improvement=_rounded(verdict.relative_improvement),
-            p_value=_rounded(verdict.p_value),
+            relative_improvement=results.rounded(verdict.relative_improvement),
+            p_value=results.rounded(verdict.p_value),
             replaced=verdict.replaces,
             reason=verdict.reason,
         )
@@ -123,11 +124,3 @@ class RoundsPlanner(SpecialistsPlanner):
         self.update(continuous=self.continuous.model_copy(update={"active": False}))
         self.status = lifecycle.complete(self.status, reason, message, self.generation, self.now)
         return self.done(SOON)
-
-
-def _has_run(stage: object) -> bool:
-    return getattr(stage, "best_run", None) is not None
-
-
-def _rounded(value: float | None) -> float | None:
-    return round(value, 6) if value is not None else None

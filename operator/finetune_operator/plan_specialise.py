@@ -75,13 +75,9 @@ class SpecialistsPlanner(PromotionPlanner):
 
 def _numbers(verdict: specialise.Verdict) -> dict[str, float | bool | None]:
     return {
-        "wer": _rounded(verdict.wer),
-        "general_wer": _rounded(verdict.general_wer),
-        "relative_improvement": _rounded(verdict.relative_improvement),
-        "p_value": _rounded(verdict.p_value),
+        "wer": results.rounded(verdict.wer),
+        "general_wer": results.rounded(verdict.general_wer),
+        "relative_improvement": results.rounded(verdict.relative_improvement),
+        "p_value": results.rounded(verdict.p_value),
         "significant": verdict.significant,
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return round(value, 6) if value is not None else None

@@ -84,6 +84,11 @@ def describe(run: RunFacts, metric: MetricSpec, swept: Iterable[str], url: str) 
     )
 
 
+def rounded(value: float | None) -> float | None:
+    """A number as the status carries it: six digits after the point."""
+    return round(value, 6) if value is not None else None
+
+
 def rates_by_type(run: RunFacts) -> dict[str, float]:
     """Word error rate per error type on the validation set."""
     prefix = "eval/wer_by_type/"

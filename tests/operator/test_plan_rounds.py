@@ -145,6 +145,15 @@ def test_rounds_are_bounded_and_counted_from_the_last():
     assert world.status["round"] == 13
 
 
+def test_a_dataset_that_has_shrunk_is_counted_from_there():
+    world = continuous()
+    grow(world, 50)
+    grow(world, 149)
+    assert world.status["round"] == 1
+    grow(world, 150)
+    assert world.status["round"] == 2
+
+
 def test_a_failed_round_leaves_what_is_in_service():
     world = continuous()
     before = world.status["bestRun"]

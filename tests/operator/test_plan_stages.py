@@ -212,3 +212,13 @@ def test_the_cap_comes_from_the_stages_or_the_preset():
     assert cap(preset="minimal") == 5
     assert cap(stages=[EXPLORE, REFINE]) == 10
     assert cap(stages=[EXPLORE, REFINE], trials=7) == 7
+
+
+def test_a_search_that_an_earlier_version_began_goes_on():
+    world = World("SweepRun", sweep_run(trials=4, parallelism=2))
+    run_until(world, lambda: world.status.get("trials", {}).get("total") == 2)
+    world.status = {key: value for key, value in world.status.items() if key not in ("stages", "estimate")}
+    run_on(world)
+    assert world.holds("Complete")
+    assert world.status["trials"]["total"] == 4
+    assert [stage["name"] for stage in stages(world)] == ["search"]

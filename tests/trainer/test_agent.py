@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_operator import results
+from finetune_operator.facts import RunFacts
 from finetune_tracker.testing import TrackerProcess, running_tracker
 
 from .processes import Trainer
@@ -80,7 +82,7 @@ def test_a_sweep_with_a_bad_trial_in_it(
     tracker: TrackerProcess, sweep: Sweep, document: Callable[..., dict[str, Any]], trainer: Start, tmp_path: Path
 ) -> None:
     sweep_id = sweep({"learning_rate": {"values": [1e-3, 1e30, -1.0, 3e-3]}})
-    with trainer("agent", document(sweep_id, artifact="tiny"), tmp_path) as agent:
+    with trainer("agent", document(sweep_id, artifact="tiny", pairing=True), tmp_path) as agent:
         assert agent.wait() == 0, agent.log
         assert agent.result == {"state": "finished", "trials": {"finished": 2, "failed": 2}} | {
             "seconds": agent.result["seconds"]
@@ -99,6 +101,11 @@ def test_a_sweep_with_a_bad_trial_in_it(
     assert 0 <= good.summary["eval/wer"] <= 2
     assert good.summary["test/baseline_wer"] == pytest.approx(1.0, abs=0.3)
     assert "Table" not in str(good.summary["test/p_value"])
+    facts = [RunFacts(run.id, run.state, summary=dict(run.summary)) for run in (good, runs[1e-3])]
+    heard, others = (results.utterances(run) for run in facts)  # as the operator reads them, to compare runs
+    assert heard.words == others.words
+    assert heard.rate == pytest.approx(good.summary["test/wer"], abs=1e-6)
+    assert results.rates_by_type(facts[0]).keys() == results.rates_by_type(facts[1]).keys() != set()
     assert {artifact.type for artifact in good.logged_artifacts()} >= {"model"}
     assert [artifact.type for artifact in good.used_artifacts()] == ["dataset"]
     assert {"train/loss", "train/learning_rate", "train/epoch"} <= set(next(good.scan_history(keys=None)).keys()) | set(

@@ -21,8 +21,8 @@ TERMINATION_LOG_ENV = "FINETUNE_TERMINATION_LOG"
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LOG_LIMIT = 4096
 
-PAIRED_UTTERANCES = 4000
-"""Most test utterances whose errors a run reports one by one: some 16 KB in its summary."""
+PAIRED_UTTERANCES = 2000
+"""Most test utterances whose errors a run reports one by one: some 10 KB in its summary."""
 
 Scalar = bool | int | float | str | None
 
