@@ -33,6 +33,11 @@ SAME = 1.1
 """A trained model's loss may be this much of the baseline's: two seeds of either differ by as much."""
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "trial_overhead": Benchmark(
+        "benchmarks.training.trial",
+        "Seconds of a trial beside its training steps in a warm agent; `wandb agent` with a process per trial",
+        {"trial_overhead": Target(at_most=0.2)},
+    ),
     "train_cpu_ctc": Benchmark(
         "benchmarks.training.train:run_ctc",
         "wav2vec 2.0 with CTC on clips of 1 to 20 s, from files on disk; Hugging Face Trainer as in its example",

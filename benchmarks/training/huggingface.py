@@ -100,18 +100,23 @@ class Example:
         rows, items = self._prepared(processor, "train")
         with tempfile.TemporaryDirectory() as folder:
             trainer = self._trainer(processor, model, folder, items, arguments)
-            trainer.train()
+            steps = trainer.train().metrics["train_runtime"]
         seconds = time.perf_counter() - began
         heard = sum(row["seconds"] for row in rows) * self.recipe.epochs
-        return Outcome(seconds, heard, trainer.model)
+        return Outcome(seconds, heard, trainer.model, steps)
 
-    def evaluate(self, split: str) -> tuple[float, float]:
-        """Utterances per second from files on disk to the word error rate, and the rate."""
+    def evaluate(self, split: str, model: Any = None) -> tuple[float, float]:
+        """Utterances per second from files on disk to the word error rate, and the rate.
+
+        Args:
+            split: Rows of the manifest.
+            model: What was trained; else the base is evaluated.
+        """
         began = time.perf_counter()
-        processor, model = self._load()
+        processor, base = self._load()
         rows, items = self._prepared(processor, split)
         with tempfile.TemporaryDirectory() as folder:
-            trainer = self._trainer(processor, model, folder, items, {})
+            trainer = self._trainer(processor, model or base, folder, items, {})
             wer = trainer.predict(items).metrics["test_wer"]
         return len(rows) / (time.perf_counter() - began), wer
 

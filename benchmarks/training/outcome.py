@@ -30,11 +30,13 @@ class Outcome:
         seconds: From the files on disk to the last step, without imports.
         audio_seconds: Audio that all steps together heard.
         model: As trained, a `transformers` model.
+        train_seconds: Of the steps alone, where the trainer tells.
     """
 
     seconds: float
     audio_seconds: float
     model: Any
+    train_seconds: float = 0.0
 
     @property
     def speed(self) -> float:
