@@ -58,6 +58,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         "Files to WER of a set, with decoding; Trainer.predict",
         {"eval_cpu_whisper": Target(at_least=2), "eval_cpu_ctc": Target(at_least=2)},
     ),
+    "train_gpu": Benchmark(
+        "benchmarks.training.gpu",
+        "Whisper-small's and wav2vec2-base's shape in bf16 on one GPU; Hugging Face Trainer at its best settings",
+        {"train_gpu_whisper_small": Target(at_least=1.5), "train_gpu_wav2vec2_base": Target(at_least=1.5)},
+    ),
     "wer_100k": Benchmark(
         "benchmarks.training.wer",
         "WER, CER, per-type WER and a paired bootstrap (1,000 resamples) on 100,000 utterances; "

@@ -60,14 +60,14 @@ def prepare(
     waiting: list[Clip] = []
 
     def flush() -> None:
-        usable = [clip for clip in waiting if not _refuse(clip, base, report)]
+        labelled = [(clip, _usable_labels(clip, base, report)) for clip in waiting]
         waiting.clear()
-        for clip, features in zip(usable, extract([clip.samples for clip in usable], base, device), strict=True):
+        usable = [(clip, labels) for clip, labels in labelled if labels is not None]
+        extracted = extract([clip.samples for clip, _ in usable], base, device)
+        for (clip, labels), features in zip(usable, extracted, strict=True):
             length = int(features.shape[-1] if base.is_whisper else features.shape[0])
             language = language_of(clip.utterance, base)
-            examples.append(
-                Example(clip.utterance, features, _labels(clip.utterance, base), length, clip.seconds, language)
-            )
+            examples.append(Example(clip.utterance, features, labels, length, clip.seconds, language))
             report.used += 1
             report.seconds += clip.seconds
             report.error_cases += not is_right_already(clip.utterance)
@@ -219,10 +219,11 @@ def _labels(utterance: Utterance, base: Base) -> torch.Tensor:
     return torch.tensor(ids, dtype=torch.long)
 
 
-def _refuse(clip: Clip, base: Base, report: QualityReport) -> bool:
+def _usable_labels(clip: Clip, base: Base, report: QualityReport) -> torch.Tensor | None:
+    """The labels of a clip; None, and an issue in the report, where the clip cannot be used."""
     if clip.problem is not None:
         report.add(clip.utterance, *clip.problem)
-        return True
+        return None
     if clip.clipped:
         report.add(clip.utterance, "clipped", "more than 1 % of the samples are at full scale")
     labels = _labels(clip.utterance, base)
@@ -230,14 +231,14 @@ def _refuse(clip: Clip, base: Base, report: QualityReport) -> bool:
         unknown = base.tokenizer.unk_token_id
         if unknown is not None and len(labels) and bool((labels == unknown).all()):
             report.add(clip.utterance, "unknown_characters", "none of the text's characters is in the vocabulary")
-            return True
+            return None
         if len(labels) > _frames(len(clip.samples), base):
             report.add(clip.utterance, "text_longer_than_audio", f"{len(labels)} characters in {clip.seconds:.2f} s")
-            return True
+            return None
     elif len(labels) > int(getattr(base.config, "max_target_positions", None) or 1 << 30):
         report.add(clip.utterance, "text_longer_than_audio", f"{len(labels)} tokens are more than the decoder holds")
-        return True
-    return False
+        return None
+    return labels
 
 
 def _frames(samples: int, base: Base) -> int:
