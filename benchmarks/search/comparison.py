@@ -10,11 +10,11 @@ import torch
 from finetune_operator import stages, sweepconfig
 from finetune_operator.api import SweepRunSpec, presets
 from finetune_operator.facts import RunFacts
-from finetune_operator.search import ending
+from finetune_operator.search import ending, rounds
+from finetune_operator.search.significance import Utterances
 from finetune_operator.stages import Stage
 from finetune_tracker.engine import quiet
 from finetune_trainer.hyperparameters import Hyperparameters
-from finetune_trainer.metrics import paired_bootstrap, relative_improvement
 
 from benchmarks.search.engine import best, search
 from benchmarks.search.speech import Sizes, Speech, Version, make_speech
@@ -34,6 +34,9 @@ DEFAULT = {
 }
 """What one gets without a search: the trainer's defaults, the learning rate scaled as the search space's is."""
 
+SIGNIFICANCE = 0.05
+"""What a round's challenger is held to where the SweepRun has no promotion gates."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -42,7 +45,7 @@ class Protocol:
     Attributes:
         trials: Of a full sweep.
         explore, refine: Of a staged search: trials of its random stage, and at most of its Bayesian one.
-        mini: Trials of a round that new error cases start.
+        mini: Of a round that new error cases start.
     """
 
     sizes: Sizes = Sizes()  # noqa: RUF009 - frozen
@@ -50,8 +53,6 @@ class Protocol:
     explore: int = 8
     refine: int = 12
     mini: int = 5
-    min_improvement: float = 0.05
-    significance: float = 0.05
 
     def full(self) -> SweepRunSpec:
         """The SweepRun of a full sweep."""
@@ -63,10 +64,11 @@ class Protocol:
         refine = {"name": "refine", "method": "bayes", "trials": self.refine, "refine": {}}
         return _spec({"stages": [explore, refine]})
 
-    def round(self) -> Stage:
-        """The stage of a round that new error cases start: random trials around the best runs so far."""
-        stage = {"name": "refine", "trials": self.mini, "refine": {}}
-        return stages.of(_spec({"stages": [{"name": "explore", "trials": self.trials}, stage]}))[1]
+    def round(self) -> SweepRunSpec:
+        """The SweepRun that adapts to new error cases."""
+        return _spec(
+            {"trials": self.trials, "continuous": {"newErrorCases": self.sizes.train // 2, "trials": self.mini}}
+        )
 
 
 @dataclass(frozen=True)
@@ -162,29 +164,52 @@ class _Comparison:
         return made
 
     def _rounds(self, before: Sequence[Trial]) -> dict[str, Any]:
-        """What new error cases bring, with and without a shift, where the first sweep's best model is in service."""
+        """What new error cases bring, with and without a shift, where the first sweep's best run is in service."""
+        winner = best(before)
         with TemporaryDirectory() as folder:
-            self._workshop("first").train(best(before).values, keep=Path(folder))
+            self._workshop("first").train(winner.values, keep=Path(folder))
             service = Path(folder) / "trial" / "model"
             versions: tuple[Version, ...] = ("shifted", "steady")
-            return {version: self._round(version, before, service) for version in versions}
+            return {version: self._round(version, winner.values, service) for version in versions}
 
-    def _round(self, version: Version, before: Sequence[Trial], service: Path) -> dict[str, Any]:
-        """A small sweep on a version of the dataset, beside (where the speech has shifted) a full one."""
-        workshop, protocol, spec = self._workshop(version), self._protocol, self._protocol.full()
-        present = workshop.score(service)
-        space, _ = following(protocol.round(), stages.parameters(spec), before)
-        early = sweepconfig.early_terminate(spec, "random")
-        small = search(workshop.train, protocol.round(), space=space, draw=f"{self._seed} {version} mini", early=early)
-        winner = best(small).test
-        improvement = relative_improvement(present.rate, winner.rate)
-        p_value = paired_bootstrap(present, winner, seed=self._seed).p_value
+    def _round(self, version: Version, in_service: Mapping[str, Any], service: Path) -> dict[str, Any]:
+        """A round on a version of the dataset, beside (where the speech has shifted) a full sweep.
+
+        Args:
+            version: The dataset with the new error cases.
+            in_service: The configuration in service.
+            service: Folder of the model in service.
+        """
+        workshop, spec = self._workshop(version), self._protocol.round()
+        assert spec.continuous is not None
+        once, around = stages.adaptation(spec, in_service)
+        incumbent = search(workshop.train, once, draw=f"{self._seed} {version} incumbent")
+        space, prior = following(around, once.parameters, incumbent)
+        challengers = search(
+            workshop.train,
+            around,
+            space=space,
+            draw=f"{self._seed} {version} challengers",
+            early=sweepconfig.early_terminate(spec, around.method),
+            prior=prior,
+        )
+        finished = [trial for trial in challengers if trial.state == "finished"]
+        challenger = best(finished) if finished else None
+        verdict = rounds.judge(
+            incumbent[0].wer,
+            challenger.wer if challenger else None,
+            _utterances(incumbent[0]),
+            _utterances(challenger) if challenger else Utterances(),
+            min_improvement=float(spec.continuous.min_improvement),
+            significance=SIGNIFICANCE,
+        )
+        outcome = challenger if challenger and verdict.replaces else incumbent[0]
         found = {
-            "service_test_wer": present.rate,
-            "mini": asdict(Cost.of(small)),
-            "improvement": improvement,
-            "p_value": p_value,
-            "replaced": improvement >= protocol.min_improvement and p_value <= protocol.significance,
+            "service_test_wer": workshop.score(service).rate,
+            "mini": asdict(Cost.of([*incumbent, *challengers])) | {"test_wer": outcome.test.rate},
+            "incumbent_test_wer": incumbent[0].test.rate,
+            "replaced": verdict.replaces,
+            "reason": verdict.reason,
         }
         if version == "shifted":
             found["full"] = asdict(Cost.of(self._sweep(workshop, version, early=True)))
@@ -198,6 +223,10 @@ def following(stage: Stage, previous: dict[str, Any], made: Sequence[Trial]) -> 
     facts = [RunFacts(number, trial.state, config=dict(trial.values)) for number, trial in runs.items()]
     space, seeds = stages.following(stage, previous, facts)
     return space, [runs[seed] for seed in seeds]
+
+
+def _utterances(trial: Trial) -> Utterances:
+    return Utterances(trial.errors, trial.words)
 
 
 def reaches(made: Sequence[Trial], goal: float) -> bool:

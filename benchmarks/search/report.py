@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import BENCH_DIR
-from benchmarks.search.comparison import DEFAULT, WIDTH_FACTOR, Protocol
+from benchmarks.search.comparison import DEFAULT, SIGNIFICANCE, WIDTH_FACTOR, Protocol
 from benchmarks.search.figures import CLAIMS, Measured, entries
 from benchmarks.search.statistics import median, sign_test
 
@@ -44,7 +44,7 @@ def _beside(seeds: Sequence[Measured]) -> str:
         f"Best test WER with early termination minus without: {_loss(losses)}.",
         f"Staged minus plain: {_loss(staged)}; it reached the plain sweep's validation WER on {reached} of "
         f"{len(seeds)} seeds. Where it did not, the figure counts all its steps, and no fewer than the plain sweep's.",
-        f"Mini-sweep minus full sweep, after a shift: {_loss(full)}.",
+        f"Round minus full sweep, after a shift: {_loss(full)}.",
         f"The configuration in service was replaced on {replaced[0]} of {len(seeds)} seeds after a shift, and on "
         f"{replaced[1]} of {len(seeds)} without one, where the right number is 0.",
         "In utterances seen in place of steps (a large batch is one step, too): "
@@ -61,7 +61,7 @@ def _in_utterances(seeds: Sequence[Measured]) -> dict[str, float]:
     return {
         "staged": middle(lambda s: s["staged"], lambda s: s["plain"]),
         "saved by early termination": 1 - middle(lambda s: s["hyperband"], lambda s: s["plain"]),
-        "mini-sweep": middle(lambda s: s["shifted"]["mini"], lambda s: s["shifted"]["full"]),
+        "round": middle(lambda s: s["shifted"]["mini"], lambda s: s["shifted"]["full"]),
     }
 
 
@@ -80,7 +80,7 @@ def _per_seed(seeds: Sequence[Measured]) -> str:
         "hyperband",
         "staged",
         "in service",
-        "mini",
+        "round",
         "full",
         "replaced",
     ]
@@ -96,7 +96,7 @@ def _per_seed(seeds: Sequence[Measured]) -> str:
             name for name, version in (("shifted", "shifted"), ("not shifted", "steady")) if seed[version]["replaced"]
         )
         rows.append([str(seed["seed"]), *(f"{_PERCENT * rate:.1f}" for rate in rates), replaced or "none"])
-    steps_head = ["seed", "best of 20", "hyperband", "staged", "mini", "full"]
+    steps_head = ["seed", "best of 20", "hyperband", "staged", "round", "full"]
     steps = [
         [
             str(seed["seed"]),
@@ -151,10 +151,11 @@ alone: learning rate {DEFAULT["learning_rate"]:g}, {DEFAULT["epochs"]:g} epochs,
   the best, seeded with those of the first that lie in it; other draws than the plain sweep's, early termination as in
   the preset. It is stopped when its best validation WER is no higher than the plain sweep's.
 - **After a shift**: half of the window of error cases comes from another voice, in training, validation and test set
-  alike. The mini-sweep makes {protocol.mini} random trials in the space narrowed around the first sweep's best runs,
-  the full sweep {protocol.trials} in the whole space, both with early termination. The model in service is replaced if
-  the test WER is lower by {protocol.min_improvement:.0%} and the paired bootstrap says p <= {protocol.significance:g};
-  otherwise nothing is gained. Without a shift the new half is of the voice that is known.
+  alike. The round is that of `continuous` with {protocol.mini} trials: the first trains the configuration in service on
+  the new window, the others search around it; one of them takes its place if its validation WER is lower by 5 % and its
+  test errors are fewer at p <= {SIGNIFICANCE:g}. The full sweep has {protocol.trials} trials in the whole space; both
+  have early termination. Gains are over the first sweep's best model, as it is. Without a shift the new half is of the
+  voice that is known.
 
 **Intervals** are of the median over {count} seeds, from order statistics, which assume no distribution: they hold the
 true median with a probability of {middle.coverage:.1%}."""
