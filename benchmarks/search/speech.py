@@ -41,9 +41,9 @@ _TRAIN, _VALIDATION, _TEST = range(40), range(40, 56), range(56, 80)
 class Sizes:
     """Utterances per set."""
 
-    train: int = 128
-    validation: int = 80
-    test: int = 200
+    train: int = 240
+    validation: int = 120
+    test: int = 240
 
 
 @dataclass(frozen=True)
