@@ -70,15 +70,19 @@ def runs_by_sweep(database: Path) -> tuple[dict[str, list[str]], dict[str, str],
     return states, {name: text or "" for name, text in descriptions}, plain
 
 
+def of_stages(body: dict[str, Any], states: dict[str, list[str]]) -> list[str]:
+    """States of all runs in the sweeps of a search's stages."""
+    sweeps = [stage.get("sweep", "") for stage in body["status"].get("stages", ())]
+    return [state for sweep in sweeps for state in states.get(sweep, [])]
+
+
 def wrong_ends(sweep_runs: list[dict[str, Any]], jobs: list[dict[str, Any]], states: dict[str, list[str]]) -> list[str]:
     """Resources that did not end as the script of their trainer says they must."""
     wrong = []
     for body in [*sweep_runs, *jobs]:
         name, wanted = body["metadata"]["name"], body["metadata"]["labels"]["expect"]
-        if wanted == "Complete" and body["kind"] == "SweepRun":
-            sweep = (body["status"].get("sweep") or {}).get("id", "")
-            if "finished" not in states.get(sweep, []):
-                wanted = "NoFinishedTrial"
+        if wanted == "Complete" and body["kind"] == "SweepRun" and "finished" not in of_stages(body, states):
+            wanted = "NoFinishedTrial"
         right = {
             "Complete": condition(body, "Complete") and condition(body, "Ready") and not condition(body, "Failed"),
             "BadConfig": condition(body, "Failed") and reason(body) == "BadConfig",
@@ -116,12 +120,13 @@ def judge(stage: Stage, job_log: JobLog) -> tuple[dict[str, int], dict[str, list
     jobs = [{**b, "kind": "FinetuneJob"} for b in api("GET", "/apis/finetune.dev/v1alpha1/finetunejobs")["items"]]
     states, descriptions, plain = runs_by_sweep(next((stage.folder / "tracker").glob("*.sqlite3")))
     by_owner = Counter(text.split(":")[1] for text in descriptions.values() if text.startswith("finetune.dev:"))
+    wanted = {body["metadata"]["uid"]: max(1, len(body["spec"].get("stages", ()))) for body in sweep_runs}
     lost, twice = [], []
     for body in sweep_runs:
         if not condition(body, "Complete"):
             continue
         name, cap = body["metadata"]["name"], body["spec"]["trials"]
-        real = Counter(states.get(body["status"]["sweep"]["id"], []))
+        real = Counter(of_stages(body, states))
         ended, told = sum(real[state] for state in ENDED), body["status"]["trials"]
         counted = told["succeeded"] + told["failed"] + told["stopped"]
         if ended < cap or counted < ended or told["succeeded"] < real["finished"]:
@@ -135,7 +140,7 @@ def judge(stage: Stage, job_log: JobLog) -> tuple[dict[str, int], dict[str, list
     numbers = {
         "sweep_runs": len(sweep_runs),
         "finetune_jobs": len(jobs),
-        "duplicate_sweeps": sum(number - 1 for number in by_owner.values()),
+        "duplicate_sweeps": sum(max(0, number - wanted[uid]) for uid, number in by_owner.items()),
         "duplicate_jobs": job_log.duplicates(),
         "lost_trials": len(lost),
         "double_counted_trials": len(twice),

@@ -24,6 +24,13 @@ OUTAGE_SECONDS = 60.0
 POD_SHARE = 0.3
 
 
+STAGES = [
+    {"name": "explore", "method": "random", "trials": 2},
+    {"name": "refine", "method": "random", "trials": 1, "refine": {}},
+]
+"""A third of the searches has two stages, with the same three trials in all."""
+
+
 def resources(place: Stage, sweep_runs: int, finetune_jobs: int) -> list[dict[str, Any]]:
     """Resources with short scripted trials; nine in ten must complete, the others must fail in their own way."""
     made = []
@@ -39,6 +46,8 @@ def resources(place: Stage, sweep_runs: int, finetune_jobs: int) -> list[dict[st
                 space = {"values": [1e-5, 1e-4, 1e-3]} if expect != "InvalidSpec" else {"vals": []}
                 spec |= {"preset": "none", "parameters": {"learning_rate": space}, "trials": 3}
                 spec["parallelism"] = place.chance.choice([1, 2])
+                if index % 3 == 0:
+                    spec["stages"] = STAGES
             else:
                 spec |= {"hyperparameters": {"learning_rate" if expect != "InvalidSpec" else "lr": 1e-4}}
                 spec["retry"] = {"limit": 50}
