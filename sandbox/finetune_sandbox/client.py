@@ -19,7 +19,7 @@ from finetune_sandbox.objects import Object
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-_CONCURRENT_REQUESTS = 32
+_CONCURRENT_REQUESTS = 12  # each is a TLS connection, both ends of which may be in this process
 
 
 @dataclass(frozen=True)

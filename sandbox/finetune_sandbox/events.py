@@ -76,5 +76,5 @@ class Recorder:
         }
         posted_event = await self._client.create(EVENTS, event)
         self._seen[identity] = posted_event["metadata"]["name"], 1
-        while len(self._seen) > 4096:
+        while len(self._seen) > 1000:
             self._seen.popitem(last=False)

@@ -13,6 +13,7 @@ import aiohttp
 
 from finetune_sandbox.client import ApiClient, ApiError, Resource, WatchExpiredError
 from finetune_sandbox.objects import Key, Object, controller_of, key_of, uid_of
+from finetune_sandbox.packed import PackedObjects
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,10 @@ class Informer:
 
     def __init__(self, client: ApiClient, resource: Resource) -> None:
         self.resource = resource
-        self.items: dict[Key, Object] = {}
+        self.items = PackedObjects()
         self.synced = asyncio.Event()
         self._client = client
-        self._owned: dict[str, dict[Key, Object]] = {}
+        self._owned: dict[str, dict[Key, None]] = {}
         self._changed: list[Handler] = []
         self._deleted: list[Callable[[Object], None]] = []
         self._gone: OrderedDict[str, None] = OrderedDict()
@@ -47,11 +48,11 @@ class Informer:
 
     def owned_by(self, uid: str) -> list[Object]:
         """The objects whose controller reference has that uid."""
-        return list(self._owned.get(uid, {}).values())
+        return [self.items[key] for key in self._owned.get(uid, ())]
 
     def in_namespace(self, namespace: str) -> list[Object]:
         """The objects of one namespace."""
-        return [obj for (ns, _), obj in self.items.items() if ns == namespace]
+        return [self.items[key] for key in self.items if key[0] == namespace]
 
     def observe(self, obj: Object) -> None:
         """Takes in an object that a write returned, unless the watch brought something newer."""
@@ -112,14 +113,14 @@ class Informer:
             self._unindex(old)
         self.items[key] = obj
         if owner := controller_of(obj):
-            self._owned.setdefault(owner["uid"], {})[key] = obj
+            self._owned.setdefault(owner["uid"], {})[key] = None
         for handler in self._changed:
             _call(handler, obj, old)
 
     def _remove(self, obj: Object) -> None:
         key = key_of(obj)
         self._gone[uid_of(obj)] = None
-        while len(self._gone) > 10_000:
+        while len(self._gone) > 1000:
             self._gone.popitem(last=False)
         old = self.items.get(key)
         if old is None or uid_of(old) != uid_of(obj):

@@ -26,7 +26,7 @@ class CustomResources:
     def follow(self, event: Event) -> None:
         """Reacts to a change: of a CRD, or of the last object of one that is being deleted."""
         if event.storage == STORAGE:
-            asyncio.get_running_loop().call_soon(self._reconcile, event.obj["metadata"]["name"])
+            asyncio.get_running_loop().call_soon(self._reconcile, event.key[1])
         elif (
             event.kind == "DELETED"
             and (crd := self._definition(event.storage))

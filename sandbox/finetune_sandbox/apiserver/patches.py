@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+from types import MappingProxyType
 from typing import Any
+
+import jsonpatch
+import jsonpointer
 
 from .schema.node import ANY, Node
 
@@ -27,90 +30,45 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return out
 
 
+class _Replace(jsonpatch.ReplaceOperation):
+    """As in Kubernetes, `replace` of a missing key of an object sets it."""
+
+    def apply(self, obj: Any) -> Any:
+        """Replaces the value."""
+        parent, key = self.pointer.to_last(obj)
+        if isinstance(parent, dict) and key is not None:
+            parent[key] = self.operation["value"]
+            return obj
+        return super().apply(obj)
+
+
+class _Test(jsonpatch.TestOperation):
+    """As in Kubernetes, a missing key of an object is null."""
+
+    def apply(self, obj: Any) -> Any:
+        """Compares the value."""
+        parent, key = self.pointer.to_last(obj)
+        if isinstance(parent, dict) and key not in parent and self.operation.get("value", 0) is None:
+            return obj
+        return super().apply(obj)
+
+
+class _JsonPatch(jsonpatch.JsonPatch):
+    operations = MappingProxyType({**jsonpatch.JsonPatch.operations, "replace": _Replace, "test": _Test})
+
+
 def json_patch(document: Any, operations: Any) -> Any:
     """The document with the operations applied in order.
-
-    As in Kubernetes, `replace` of a missing key of an object sets it.
 
     Raises:
         PatchError: A test failed, a path does not exist or an operation is malformed.
     """
     if not isinstance(operations, list) or len(operations) > MAX_OPERATIONS:
         raise PatchError("a JSON patch is a list of operations")
-    holder = {"": copy.deepcopy(document)}
-    for operation in operations:
-        try:
-            _operate(holder, operation)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise PatchError(f"{operation}: {error}") from error
-    return holder[""]
-
-
-def _operate(holder: dict[str, Any], operation: dict[str, Any]) -> None:
-    kind, path = operation["op"], operation["path"]
-    parent, key = _locate(holder, path)
-    if kind == "test":
-        if _get(parent, key, missing=None) != operation.get("value"):
-            raise ValueError("the test failed")
-    elif kind == "add":
-        _add(parent, key, copy.deepcopy(operation["value"]))
-    elif kind == "replace":
-        if isinstance(parent, list):
-            parent[_index(parent, key)] = copy.deepcopy(operation["value"])
-        else:
-            parent[key] = copy.deepcopy(operation["value"])
-    elif kind == "remove":
-        del parent[_index(parent, key) if isinstance(parent, list) else key]
-    elif kind in ("move", "copy"):
-        source, source_key = _locate(holder, operation["from"])
-        value = _get(source, source_key)
-        if kind == "move":
-            del source[_index(source, source_key) if isinstance(source, list) else source_key]
-        _add(*_locate(holder, path), copy.deepcopy(value))
-    else:
-        raise ValueError("unknown operation")
-
-
-_RAISE = object()
-
-
-def _get(parent: Any, key: str, missing: Any = _RAISE) -> Any:
-    if isinstance(parent, list):
-        return parent[_index(parent, key)]
-    return parent[key] if missing is _RAISE else parent.get(key, missing)
-
-
-def _add(parent: Any, key: str, value: Any) -> None:
-    if isinstance(parent, list):
-        at = len(parent) if key == "-" else int(key)
-        if not 0 <= at <= len(parent):
-            raise IndexError(key)
-        parent.insert(at, value)
-    else:
-        parent[key] = value
-
-
-def _index(items: list[Any], key: str) -> int:
-    at = int(key)
-    if not 0 <= at < len(items):
-        raise IndexError(key)
-    return at
-
-
-def _locate(holder: dict[str, Any], pointer: str) -> tuple[Any, str]:
-    if pointer and not pointer.startswith("/"):
-        raise ValueError("not a JSON pointer")
-    parent: Any = holder
-    parts = pointer.split("/")
-    for part in parts[:-1]:
-        parent = _get(parent, _unescape(part))
-    if not isinstance(parent, (dict, list)):
-        raise TypeError("the parent holds no fields")
-    return parent, _unescape(parts[-1])
-
-
-def _unescape(part: str) -> str:
-    return part.replace("~1", "/").replace("~0", "~")
+    try:
+        return _JsonPatch(operations).apply(document)
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
+        raise PatchError(str(error)) from error
 
 
 def strategic_merge(target: Any, patch: Any, node: Node | None) -> Any:

@@ -1,20 +1,22 @@
 """Objects in memory, a log of what happened to them, and the watchers of that log.
 
-Objects are JSON dictionaries and never changed in place once stored: a write puts a new dictionary.
+Objects are kept as the JSON that watches send (see `packed`): what is read must not be changed, a write puts a new
+object.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from finetune_sandbox.packed import decode, encode
+
 Obj = dict[str, Any]
 
-HISTORY = 4000
-"""Events kept for watches that resume; an older resourceVersion is answered with 410."""
+HISTORY_EVENTS, HISTORY_BYTES = 4000, 4 << 20
+"""What is kept for watches that resume; an older resourceVersion is answered with 410."""
 
 
 def key_of(obj: Obj) -> tuple[str, str]:
@@ -29,25 +31,27 @@ class Event:
         kind: ADDED, MODIFIED or DELETED.
         storage: Resource the object belongs to, as `group/plural`.
         rv: Version of the store after the change.
-        obj: The object after the change; for DELETED its last state with the new resourceVersion.
-        prev: The object before the change.
+        key: Namespace and name of the object.
+        data: The object after the change, as JSON; for DELETED its last state with the new resourceVersion.
+        before: The object before the change.
     """
 
-    __slots__ = ("_lines", "kind", "obj", "prev", "rv", "storage")
+    __slots__ = ("before", "data", "key", "kind", "rv", "storage")
 
-    def __init__(self, kind: str, storage: str, rv: int, obj: Obj, prev: Obj | None) -> None:
-        self.kind, self.storage, self.rv, self.obj, self.prev = kind, storage, rv, obj, prev
-        self._lines: dict[tuple[str, str], bytes] = {}
+    def __init__(
+        self, kind: str, storage: str, rv: int, key: tuple[str, str], data: bytes, before: bytes | None
+    ) -> None:
+        self.kind, self.storage, self.rv, self.key, self.data, self.before = kind, storage, rv, key, data, before
 
-    def line(self, kind: str, api_version: str, obj: Obj) -> bytes:
-        """The event as a line of a watch, rendered once for all watchers of one API version."""
-        key = (kind, api_version)
-        if (found := self._lines.get(key)) is None:
-            shown = obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
-            found = self._lines[key] = (
-                json.dumps({"type": kind, "object": shown}, separators=(",", ":")).encode() + b"\n"
-            )
-        return found
+    @property
+    def obj(self) -> Obj:
+        """The object after the change."""
+        return decode(self.data)
+
+    @property
+    def prev(self) -> Obj | None:
+        """The object before the change."""
+        return None if self.before is None else decode(self.before)
 
 
 class Watcher:
@@ -61,7 +65,7 @@ class Watcher:
 
     def offer(self, event: Event) -> None:
         """Queues an event of the watched namespace."""
-        if self.namespace is None or event.obj["metadata"].get("namespace") == self.namespace:
+        if self.namespace is None or event.key[0] == self.namespace:
             self.events.append(event)
             self.wakeup.set()
 
@@ -77,14 +81,16 @@ class Store:
     def __init__(self) -> None:
         self.rv = 1
         self.floor = 1
-        self._objects: dict[str, dict[str, dict[str, Obj]]] = {}
+        self._objects: dict[str, dict[str, dict[str, bytes]]] = {}
         self._history: deque[Event] = deque()
+        self._history_bytes = 0
         self._watchers: dict[str, set[Watcher]] = {}
         self.listeners: list[Callable[[Event], None]] = []
 
     def get(self, storage: str, namespace: str | None, name: str) -> Obj | None:
         """One object; `namespace` is None for cluster-scoped resources."""
-        return self._objects.get(storage, {}).get(namespace or "", {}).get(name)
+        found = self._objects.get(storage, {}).get(namespace or "", {}).get(name)
+        return None if found is None else decode(found)
 
     def items(self, storage: str, namespace: str | None = None) -> Iterator[Obj]:
         """The objects of a resource in the order of their keys, of one namespace or of all."""
@@ -92,7 +98,7 @@ class Store:
         for space in sorted(spaces) if namespace is None else [namespace]:
             found = spaces.get(space, {})
             for name in sorted(found):
-                yield found[name]
+                yield decode(found[name])
 
     def items_at(self, storage: str, namespace: str | None, rv: int) -> list[Obj]:
         """The objects as they were at an earlier version, by undoing the log.
@@ -106,12 +112,12 @@ class Store:
         for event in reversed(self._history):
             if event.rv <= rv:
                 break
-            if event.storage != storage or (namespace is not None and key_of(event.obj)[0] != namespace):
+            if event.storage != storage or (namespace is not None and event.key[0] != namespace):
                 continue
             if event.prev is None:
-                state.pop(key_of(event.obj), None)
+                state.pop(event.key, None)
             else:
-                state[key_of(event.obj)] = event.prev
+                state[event.key] = event.prev
         return [state[at] for at in sorted(state)]
 
     def count(self, storage: str) -> int:
@@ -120,22 +126,22 @@ class Store:
 
     def put(self, storage: str, obj: Obj) -> Obj:
         """Stores a new state and returns it with its resourceVersion."""
-        meta = obj["metadata"]
+        key = key_of(obj)
         self.rv += 1
-        stored = {**obj, "metadata": {**meta, "resourceVersion": str(self.rv)}}
-        space = self._objects.setdefault(storage, {}).setdefault(meta.get("namespace", ""), {})
-        prev = space.get(meta["name"])
-        space[meta["name"]] = stored
-        self._emit(Event("ADDED" if prev is None else "MODIFIED", storage, self.rv, stored, prev))
+        stored = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.rv)}}
+        space = self._objects.setdefault(storage, {}).setdefault(key[0], {})
+        before, space[key[1]] = space.get(key[1]), encode(stored)
+        self._emit(Event("ADDED" if before is None else "MODIFIED", storage, self.rv, key, space[key[1]], before))
         return stored
 
     def remove(self, storage: str, obj: Obj) -> Obj:
         """Takes an object out and returns its last state with the resourceVersion of the removal."""
-        meta = obj["metadata"]
-        prev = self._objects[storage][meta.get("namespace", "")].pop(meta["name"])
+        key = key_of(obj)
+        before = self._objects[storage][key[0]].pop(key[1])
         self.rv += 1
+        prev = decode(before)
         last = {**prev, "metadata": {**prev["metadata"], "resourceVersion": str(self.rv)}}
-        self._emit(Event("DELETED", storage, self.rv, last, prev))
+        self._emit(Event("DELETED", storage, self.rv, key, encode(last), before))
         return last
 
     def watch(self, storage: str, namespace: str | None, since: int | None) -> Watcher:
@@ -167,6 +173,7 @@ class Store:
     def forget_history(self) -> None:
         """Drops the log: every watch that resumes is then answered with 410, as after a compaction."""
         self._history.clear()
+        self._history_bytes = 0
         self.rv += 1
         self.floor = self.rv
 
@@ -181,8 +188,11 @@ class Store:
 
     def _emit(self, event: Event) -> None:
         self._history.append(event)
-        while len(self._history) > HISTORY:
-            self.floor = self._history.popleft().rv
+        self._history_bytes += len(event.data)
+        while len(self._history) > HISTORY_EVENTS or self._history_bytes > HISTORY_BYTES:
+            oldest = self._history.popleft()
+            self.floor = oldest.rv
+            self._history_bytes -= len(oldest.data)
         for watcher in self._watchers.get(event.storage, ()):
             watcher.offer(event)
         for listener in self.listeners:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from finetune_sandbox.packed import encode
 
 from .errors import ApiError, FieldError, expired, invalid
 from .read import Selection, selection
@@ -118,19 +119,18 @@ class Watch:
     def _event(self, event: Event) -> bytes | None:
         """The line for a change; an object that leaves the selection is DELETED in its last matching state."""
         self.rv = event.rv
-        kind, obj = event.kind, event.obj
+        kind, obj = event.kind, None
         if not self.chosen.all:
             before = event.prev is not None and self.chosen(event.prev)
-            after = kind != "DELETED" and self.chosen(obj)
+            after = kind != "DELETED" and self.chosen(event.obj)
             if not before and not after:
                 return None
-            if before and not after and kind != "DELETED":
-                assert event.prev is not None
+            if before and not after and event.prev is not None and kind != "DELETED":
                 obj = {**event.prev, "metadata": {**event.prev["metadata"], "resourceVersion": str(event.rv)}}
             kind = "MODIFIED" if before and after else "ADDED" if after else "DELETED"
-        if self.render is not None:
-            return _line(kind, self._shown(obj))
-        return event.line(kind, self.resource.api_version, obj)
+        if obj is None and self.render is None and self.resource.custom is None:  # stored as it is served
+            return b'{"type":"%b","object":%b}\n' % (kind.encode(), event.data)
+        return _line(kind, self._shown(event.obj if obj is None else obj))
 
     def _shown(self, obj: Obj) -> Any:
         shown = show(self.resource, obj)
@@ -145,4 +145,4 @@ class Watch:
 
 
 def _line(kind: str, obj: Any) -> bytes:
-    return json.dumps({"type": kind, "object": obj}, separators=(",", ":")).encode() + b"\n"
+    return encode({"type": kind, "object": obj}) + b"\n"

@@ -29,7 +29,7 @@ class GarbageCollector(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._objects: dict[str, tuple[Resource, Object]] = {}
+        self._places: dict[str, tuple[Resource, Key]] = {}
         self._dependents: dict[str, set[str]] = {}
         self._watched: set[Resource] = set()
         self._discover = asyncio.Event()
@@ -75,7 +75,7 @@ class GarbageCollector(Controller):
         def seen(obj: Object, old: Object | None) -> None:
             uid, owners = uid_of(obj), obj["metadata"].get("ownerReferences") or []
             before = (old["metadata"].get("ownerReferences") or []) if old else []
-            self._objects[uid] = resource, obj
+            self._places[uid] = resource, key_of(obj)
             for owner in before:
                 self._dependents.get(owner["uid"], set()).discard(uid)
             for owner in owners:
@@ -89,9 +89,17 @@ class GarbageCollector(Controller):
 
         return seen
 
+    def _known(self, uid: str) -> tuple[Resource, Object] | None:
+        """The type and the latest state of an object; None when there is no such object any more."""
+        place = self._places.get(uid)
+        if place is None or place[0] not in self._watched:
+            return None
+        obj = self.informers[place[0]].items.get(place[1])
+        return (place[0], obj) if obj and uid_of(obj) == uid else None
+
     def _gone(self, obj: Object) -> None:
         uid = uid_of(obj)
-        self._objects.pop(uid, None)
+        self._places.pop(uid, None)
         for owner in obj["metadata"].get("ownerReferences") or ():
             dependents = self._dependents.get(owner["uid"], set())
             dependents.discard(uid)
@@ -103,7 +111,7 @@ class GarbageCollector(Controller):
 
     async def sync(self, key: Key) -> None:
         """Looks at one object: as an owner that is being deleted, and as a dependent that may have lost its owners."""
-        entry = self._objects.get(key[1])
+        entry = self._known(key[1])
         if entry is None:
             return
         resource, obj = entry
@@ -142,7 +150,7 @@ class GarbageCollector(Controller):
 
     async def _find(self, reference: Object, namespace: str) -> Object | None:
         """The owner, from the cache or else from the server; None when no object has that uid."""
-        if entry := self._objects.get(reference["uid"]):
+        if entry := self._known(reference["uid"]):
             return entry[1]
         kind = next(
             (r for r in self._watched if r.kind == reference["kind"] and r.api_version == reference["apiVersion"]), None
@@ -160,7 +168,7 @@ class GarbageCollector(Controller):
         """Frees the dependents, then the object."""
         uid = uid_of(obj)
         for dependent in list(self._dependents.get(uid, ())):
-            if not (entry := self._objects.get(dependent)):
+            if not (entry := self._known(dependent)):
                 continue
             kept = [ref for ref in entry[1]["metadata"].get("ownerReferences") or () if ref["uid"] != uid]
             body = {"metadata": {"uid": dependent, "ownerReferences": kept}}
@@ -171,7 +179,7 @@ class GarbageCollector(Controller):
         """Deletes the dependents; lets the object go when none is left that blocks it."""
         uid, blocking = uid_of(obj), False
         for dependent in list(self._dependents.get(uid, ())):
-            if not (entry := self._objects.get(dependent)):
+            if not (entry := self._known(dependent)):
                 continue
             references = entry[1]["metadata"].get("ownerReferences") or ()
             blocking = blocking or any(ref["uid"] == uid and ref.get("blockOwnerDeletion") for ref in references)

@@ -193,7 +193,7 @@ class QuotaStatus:
 
     def follow(self, event: Event) -> None:
         """Counts anew in the namespace of a change."""
-        namespace = event.obj["metadata"].get("namespace")
+        namespace = event.key[0]
         if event.storage == "/events" or not namespace:
             return
         for quota in list(self.state.store.items(_QUOTAS, namespace)):
