@@ -19,7 +19,7 @@ from finetune_sandbox.objects import Object
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-_CONCURRENT_REQUESTS = 12  # each is a TLS connection, both ends of which may be in this process
+_CONCURRENT_REQUESTS = 12
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,17 @@ class WatchExpiredError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """Where a server is and how to be let in: the part of a kubeconfig that clients use."""
+    """Where a server is and how to be let in: the part of a kubeconfig that clients use.
+
+    Attributes:
+        socket: A Unix socket of the same server, for requests of this process: dozens of watches cost less without TLS.
+    """
 
     url: str
     token: str | None
     tls: ssl.SSLContext | None
     ca: bytes | None
+    socket: str | None = None
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Access:
@@ -153,6 +158,7 @@ class ApiClient:
     def __init__(self, access: Access, user_agent: str = "finetune-sandbox") -> None:
         self.access = access
         self._user_agent = user_agent
+        self._base = "http://localhost" if access.socket else access.url
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(_CONCURRENT_REQUESTS)
 
@@ -160,7 +166,9 @@ class ApiClient:
         headers = {"User-Agent": self._user_agent, "Accept": "application/json"}
         if self.access.token:
             headers["Authorization"] = f"Bearer {self.access.token}"
-        connector = aiohttp.TCPConnector(limit=0, ssl=self.access.tls or True)
+        connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, ssl=self.access.tls or True)
+        if self.access.socket:
+            connector = aiohttp.UnixConnector(self.access.socket, limit=0)
         self._session = aiohttp.ClientSession(
             headers=headers, connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
         )
@@ -191,7 +199,7 @@ class ApiClient:
             self._slots,
             self._session.request(
                 method,
-                self.access.url + path,
+                self._base + path,
                 data=data,
                 params=query,
                 headers=headers,
@@ -284,7 +292,7 @@ class ApiClient:
         assert self._session, "use the client as a context manager"
         params = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version, **query}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=None)
-        async with self._session.get(self.access.url + resource.path(), params=params, timeout=timeout) as answer:
+        async with self._session.get(self._base + resource.path(), params=params, timeout=timeout) as answer:
             if answer.status >= 400:
                 text = await answer.text()
                 if answer.status == 410:

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,10 @@ async def up(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with control_plane(options) as config:
+    async with control_plane(options) as (config, socket):
         write_kubeconfig(options.kubeconfig, config)
-        async with ApiClient(Access.from_kubeconfig(options.kubeconfig)) as client:
+        access = replace(Access.from_kubeconfig(options.kubeconfig), socket=socket)
+        async with ApiClient(access) as client:
             informers = Informers(client)
             clock = Clock()
             informers[CONFIG_MAPS].on_change(clock.observe)
@@ -99,16 +100,16 @@ async def _usable(informers: Informers) -> None:
 
 
 @contextlib.asynccontextmanager
-async def control_plane(options: Options) -> AsyncIterator[dict[str, Any]]:
-    """The API server that was asked for; yields its administrator's kubeconfig."""
+async def control_plane(options: Options) -> AsyncIterator[tuple[dict[str, Any], str | None]]:
+    """The API server that was asked for; yields its administrator's kubeconfig and its socket for this process."""
     if options.control_plane == "envtest":
         async with envtest(options.data, options.port) as config:
-            yield config
+            yield config, None
         return
     server = ApiServer(options.data, port=options.port)
     await server.start()
     try:
-        yield server.kubeconfig()
+        yield server.kubeconfig(), server.socket
     finally:
         await server.stop()
 

@@ -61,6 +61,21 @@ def quote(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def required(field: str, detail: str = "") -> FieldError:
+    """A field that must be there."""
+    return FieldError("Required", field, detail)
+
+
+def wrong(field: str, detail: str, value: Any) -> FieldError:
+    """A value that breaks a rule."""
+    return FieldError("Invalid", field, detail, value)
+
+
+def banned(field: str, detail: str) -> FieldError:
+    """A field that may not be set or changed here."""
+    return FieldError("Forbidden", field, detail)
+
+
 def unsupported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
     """A value outside an enumeration."""
     return FieldError("NotSupported", field, "supported values: " + ", ".join(f'"{item}"' for item in supported), value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import secrets
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,16 @@ class ApiServer:
         self._restarting: asyncio.Task[None] | None = None
         bootstrap.fill(self.state)
         self._runner: web.ServerRunner | None = None
+        self._folder = os.open(data_dir, os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._folder)
+
+    @property
+    def socket(self) -> str:
+        """A socket for clients in this process, without TLS, in the folder that nobody else can enter.
+
+        The path goes through a descriptor because paths of sockets may not be longer than 107 characters.
+        """
+        return f"/proc/self/fd/{self._folder}/apiserver.sock"
 
     @property
     def url(self) -> str:
@@ -62,6 +74,7 @@ class ApiServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.pki.context(), backlog=1024)
         await site.start()
+        await web.UnixSite(self._runner, self.socket).start()
         assert site._server is not None
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
 

@@ -247,7 +247,7 @@ def update(
             meta[key] = was[key]
     meta.setdefault("uid", was["uid"])
     finish(resource, new)
-    builtin.prepare_update(state, resource, new, old)
+    builtin.prepare_update(resource, new, old)
     errors = check(state, resource, new, old)
     if errors:
         raise invalid(resource.group, new["kind"], name, errors)

@@ -12,6 +12,8 @@ from .node import Node
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 OBJECT_META = META + "ObjectMeta"
+TYPE = "x-type"
+"""Holds the name of a definition, without its package, in the compiled schema."""
 _OPEN = (
     "JSON",
     "JSONSchemaPropsOrArray",
@@ -55,6 +57,8 @@ def definition(name: str) -> Node:
         raw = {"x-kubernetes-preserve-unknown-fields": True}
     elif short == "IntOrString" or short == "Quantity":
         raw = {"x-kubernetes-int-or-string": True, "format": short}
+    else:
+        raw[TYPE] = short
     return Node(raw, definition)
 
 
