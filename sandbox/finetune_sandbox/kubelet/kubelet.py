@@ -28,6 +28,7 @@ from finetune_sandbox.objects import Object, is_deleting, key_of, text_time, uid
 
 log = logging.getLogger(__name__)
 
+STARTS = 16  # pods that are being started at a time
 NOT_READY = "node.kubernetes.io/not-ready"
 SIGNAL = "sandbox.finetune.dev/signal"  # an annotation whose new value, "NAME COUNTER", sends that signal to the pod
 
@@ -53,6 +54,8 @@ class Kubelet:
         self._nodes = {name: set(range(gpus)) for name in nodes}  # GPUs that no pod has
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._starts = asyncio.Semaphore(STARTS)
+        self._peers: dict[str, Object] = {}  # pods with names that others in their namespace can resolve, by uid
         self._runtime = Runtime()
         self._host: Host | None = None
         self.recorder = Recorder(client, "kubelet", now)
@@ -137,6 +140,8 @@ class Kubelet:
         if pod["spec"].get("nodeName") not in self._nodes:
             return
         uid = uid_of(pod)
+        if pod["spec"].get("subdomain"):
+            self._peers[uid] = pod
         if worker := self._workers.get(uid):
             worker.update(pod)
             self._obey(worker, pod, old)
@@ -144,19 +149,9 @@ class Kubelet:
             if is_deleting(pod):
                 self._spawn(uid, self._confirm(pod))
         else:
-            self._begin(pod)
+            self._spawn(uid, self._run(pod))
         if pod["spec"].get("subdomain") and not (old and old["spec"].get("nodeName")):
             self._names_changed(key_of(pod)[0])
-
-    def _begin(self, pod: Object) -> None:
-        assert self._host
-        free = self._nodes[pod["spec"]["nodeName"]]
-        gpus = sorted(free)[: gpus_of(pod)]
-        free.difference_update(gpus)
-        worker = PodWorker(self._host, pod, gpus, self._hosts)
-        worker.update(pod)
-        self._workers[uid_of(pod)] = worker
-        self._spawn(uid_of(pod), self._run(worker))
 
     def _spawn(self, uid: str, work: Coroutine[Any, Any, None]) -> None:
         if uid in self._tasks:
@@ -165,16 +160,43 @@ class Kubelet:
         self._tasks[uid] = task
         task.add_done_callback(lambda _: self._tasks.pop(uid, None))
 
-    async def _run(self, worker: PodWorker) -> None:
-        pod = worker.pod
+    async def _run(self, pod: Object) -> None:
+        """Runs a pod when its turn has come: a crowd that arrives at once waits here, where a pod costs least."""
+        assert self._host
+        key, uid = key_of(pod), uid_of(pod)
+        del pod  # it may wait for long
+        async with self._starts:
+            latest = self._pods.items.get(key)
+            if latest is None or uid_of(latest) != uid:
+                return
+            if is_deleting(latest):
+                await self._confirm(latest)
+                return
+            free = self._nodes[latest["spec"]["nodeName"]]
+            gpus = sorted(free)[: gpus_of(latest)]
+            free.difference_update(gpus)
+            worker = self._workers[uid] = PodWorker(self._host, latest, gpus, self._hosts)
+            running = asyncio.create_task(worker.run())
+            begun = asyncio.create_task(worker.begun.wait())
+            try:
+                await asyncio.wait({running, begun}, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                running.cancel()
+                await self._end(worker, running)
+                raise
+            finally:
+                begun.cancel()
+        await self._end(worker, running)
+
+    async def _end(self, worker: PodWorker, running: asyncio.Task[None]) -> None:
         try:
-            await worker.run()
+            await running
         except Exception:
-            log.exception("pod %s/%s failed", *pod.key)
+            log.exception("pod %s/%s failed", *worker.pod.key)
         finally:
-            self._nodes[pod.obj["spec"]["nodeName"]].update(pod.gpus)
-            shutil.rmtree(pod.directory, ignore_errors=True)
-            self._workers.pop(pod.uid, None)
+            self._nodes[worker.pod.obj["spec"]["nodeName"]].update(worker.pod.gpus)
+            shutil.rmtree(worker.pod.directory, ignore_errors=True)
+            self._workers.pop(worker.pod.uid, None)
 
     async def _confirm(self, pod: Object) -> None:
         """A finished pod is being deleted: nothing runs that would have to end first."""
@@ -184,6 +206,7 @@ class Kubelet:
     def _pod_deleted(self, pod: Object) -> None:
         """The object is gone: so go the process, if it was forced, and the logs."""
         uid = uid_of(pod)
+        self._peers.pop(uid, None)
         if worker := self._workers.get(uid):
             pod["metadata"].setdefault("deletionTimestamp", text_time(self._now()))
             pod["metadata"]["deletionGracePeriodSeconds"] = 0
@@ -206,7 +229,9 @@ class Kubelet:
                 self._host.later(worker.signal(number))
 
     def _hosts(self, pod: Object) -> str:
-        return hosts_file(pod, self._services.items.values(), self._pods.in_namespace(key_of(pod)[0]))
+        namespace = key_of(pod)[0]
+        peers = [peer for peer in self._peers.values() if key_of(peer)[0] == namespace]
+        return hosts_file(pod, self._services.items.values(), peers)
 
     def _names_changed(self, namespace: str | None = None) -> None:
         """Services, or pods of one namespace, have come or gone."""

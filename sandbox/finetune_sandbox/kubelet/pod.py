@@ -23,7 +23,11 @@ RETRY = 0.5
 
 
 class PodWorker:
-    """Runs one pod from binding to its end, as one task."""
+    """Runs one pod from binding to its end, as one task.
+
+    Attributes:
+        begun: Set when a container has been started, or cannot be yet.
+    """
 
     def __init__(self, host: Host, obj: Object, gpus: list[int], hosts: Callable[[Object], str]) -> None:
         self.host, self.pod = host, Sandboxed(host, obj, gpus)
@@ -31,13 +35,19 @@ class PodWorker:
         self._began = host.now()
         self._override: Object = {}
         self._changed = asyncio.Event()
+        self.begun = asyncio.Event()
         self._written: Object = {}
         self.containers = [
             Container(spec, init, waiting("PodInitializing" if init else "ContainerCreating"), {})
             for init, specs in ((True, obj["spec"].get("initContainers")), (False, obj["spec"]["containers"]))
             for spec in specs or ()
         ]
-        self.workers = [ContainerWorker(host, self.pod, container, self._changed.set) for container in self.containers]
+        self.workers = [ContainerWorker(host, self.pod, container, self._report) for container in self.containers]
+
+    def _report(self) -> None:
+        """Something is known: a container runs, has ended, or cannot be started yet."""
+        self._changed.set()
+        self.begun.set()
 
     def update(self, obj: Object) -> None:
         """Takes in a newer state of the pod; a deletion ends it, one with less grace sooner."""
@@ -152,7 +162,7 @@ class PodWorker:
                 return True
             except (MountError, ConfigError, OSError, *TRANSIENT) as error:
                 self.host.recorder.event(obj, "Warning", "FailedMount", str(error))
-            self._changed.set()
+            self._report()
             await self.pod.pause(pause)
             pause = min(pause * 2, 10.0)
         return False
