@@ -5,18 +5,13 @@ from __future__ import annotations
 import copy
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
+
+from finetune_sandbox.quantity import parse
 
 Object = dict[str, Any]
 Key = tuple[str, str]  # namespace ("" for cluster-scoped), name
-
-_SUFFIXES = {
-    "": Decimal(1),
-    **{suffix: Decimal(10) ** power for suffix, power in zip(("n", "u", "m"), (-9, -6, -3), strict=True)},
-    **{suffix: Decimal(10) ** power for suffix, power in zip("kMGTPE", (3, 6, 9, 12, 15, 18), strict=True)},
-    **{suffix + "i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
-}
 
 
 def key_of(obj: Object) -> Key:
@@ -102,27 +97,13 @@ def seconds_of(text: str) -> float:
     return dt.datetime.fromisoformat(text).timestamp()
 
 
-def quantity(text: str | int | float) -> Decimal:
-    """The value of a resource quantity such as `500m`, `2Gi` or `1e3`.
-
-    Raises:
-        ValueError: The text is not a quantity.
-    """
-    raw = str(text).strip()
-    number = raw.rstrip("numkKMGTPEi") or raw
-    try:
-        return Decimal(number) * _SUFFIXES[raw[len(number) :]]
-    except (InvalidOperation, KeyError):
-        raise ValueError(f"{raw!r} is not a resource quantity (examples: 500m, 2, 2Gi)") from None
-
-
 def pod_requests(spec: Object) -> dict[str, Decimal]:
     """What a pod asks of a node: per resource the sum over its containers, or its largest init container if more."""
 
     def asked(container: Object) -> dict[str, Decimal]:
         resources = container.get("resources") or {}
         merged = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-        return {name: quantity(value) for name, value in merged.items()}
+        return {name: parse(value) for name, value in merged.items()}
 
     total = add_up(asked(container) for container in spec["containers"])
     for container in spec.get("initContainers") or ():

@@ -111,25 +111,31 @@ def _job(job: Obj) -> Cells:
     ]
 
 
+def _workload(obj: Obj, *counters: Any) -> Cells:
+    spec = obj["spec"]
+    return [
+        _name(obj),
+        *counters,
+        _created(obj),
+        *_containers(spec["template"]["spec"]),
+        selector_text(spec["selector"]),
+    ]
+
+
 def _deployment(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    names, images = _containers(spec["template"]["spec"])
-    ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
-    counts = [ready, status.get("updatedReplicas", 0), status.get("availableReplicas", 0)]
-    return [_name(obj), *counts, _created(obj), names, images, selector_text(spec.get("selector"))]
+    wanted, status = obj["spec"].get("replicas", 0), obj.get("status") or {}
+    ready = f"{status.get('readyReplicas', 0)}/{wanted}"
+    return _workload(obj, ready, status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
 
 
 def _replica_set(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    names, images = _containers(spec["template"]["spec"])
-    counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
-    return [_name(obj), *counts, _created(obj), names, images, selector_text(spec.get("selector"))]
+    wanted, status = obj["spec"].get("replicas", 0), obj.get("status") or {}
+    return _workload(obj, wanted, status.get("replicas", 0), status.get("readyReplicas", 0))
 
 
 def _stateful_set(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    names, images = _containers(spec["template"]["spec"])
-    return [_name(obj), f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}", _created(obj), names, images]
+    ready = (obj.get("status") or {}).get("readyReplicas", 0)
+    return _workload(obj, f"{ready}/{obj['spec'].get('replicas', 0)}")[:-1]
 
 
 def _service(obj: Obj) -> Cells:
@@ -236,162 +242,98 @@ def _claim(obj: Obj) -> Cells:
     ]  # fmt: skip
 
 
-def _cron_job(obj: Obj) -> Cells:
-    spec, status = obj["spec"], obj.get("status") or {}
-    last = age(status["lastScheduleTime"]) if status.get("lastScheduleTime") else "<none>"
-    names, images = _containers(spec["jobTemplate"]["spec"]["template"]["spec"])
-    zone = spec.get("timeZone") or "<none>"
+def _since(obj: Obj) -> Cells:
+    return [_name(obj), obj["metadata"].get("creationTimestamp")]
+
+
+def _budget(obj: Obj) -> Cells:
+    spec, allowed = obj["spec"], (obj.get("status") or {}).get("disruptionsAllowed", 0)
     return [
         _name(obj),
-        spec["schedule"],
-        zone,
-        str(bool(spec.get("suspend"))),
-        len(status.get("active") or ()),
-        last,
+        *(str(spec.get(key, "N/A")) for key in ("minAvailable", "maxUnavailable")),
+        allowed,
         _created(obj),
-        names,
-        images,
     ]
 
 
-def _columns(*names: str) -> list[tuple[str, str, int]]:
-    """Columns from texts such as `Ready`, `Count:integer` and `Images+` (wide only)."""
+def _config_map(obj: Obj) -> Cells:
+    return [_name(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), _created(obj)]
+
+
+def _priority_class(obj: Obj) -> Cells:
+    default, preemption = bool(obj.get("globalDefault")), obj.get("preemptionPolicy", "")
+    return [_name(obj), obj["value"], default, _created(obj), preemption]
+
+
+_ROWS: dict[str, Row] = {
+    "clusterrolebindings": _binding,
+    "clusterroles": _since,
+    "configmaps": _config_map,
+    "customresourcedefinitions": _since,
+    "deployments": _deployment,
+    "events": _event,
+    "jobs": _job,
+    "leases": lambda obj: [_name(obj), (obj.get("spec") or {}).get("holderIdentity", ""), _created(obj)],
+    "namespaces": lambda obj: [_name(obj), obj.get("status", {}).get("phase", ""), _created(obj)],
+    "networkpolicies": lambda obj: [
+        _name(obj),
+        selector_text(obj["spec"].get("podSelector")) or "<none>",
+        _created(obj),
+    ],
+    "nodes": _node,
+    "persistentvolumeclaims": _claim,
+    "poddisruptionbudgets": _budget,
+    "pods": _pod,
+    "priorityclasses": _priority_class,
+    "replicasets": _replica_set,
+    "resourcequotas": _quota,
+    "rolebindings": _binding,
+    "roles": _since,
+    "secrets": lambda obj: [_name(obj), obj.get("type", ""), len(obj.get("data") or ()), _created(obj)],
+    "serviceaccounts": lambda obj: [_name(obj), len(obj.get("secrets") or ()), _created(obj)],
+    "services": _service,
+    "statefulsets": _stateful_set,
+}
+
+# Resource and columns: `Ready`, `Count:integer`, `Images+` (in wide output only).
+_HEADERS = """
+clusterrolebindings: Name, Role, Age, Users+, Groups+, ServiceAccounts+
+clusterroles: Name, Created At:date
+configmaps: Name, Data, Age
+customresourcedefinitions: Name, Created At:date
+deployments: Name, Ready, Up-to-date, Available, Age, Containers+, Images+, Selector+
+events: Last Seen, Type, Reason, Object, Subobject+, Source+, Message, First Seen+, Count+, Name+
+jobs: Name, Status, Completions, Duration, Age, Containers+, Images+, Selector+
+leases: Name, Holder, Age
+namespaces: Name, Status, Age
+networkpolicies: Name, Pod-Selector, Age
+nodes: Name, Status, Roles, Age, Version, Internal-IP+, External-IP+, OS-Image+, Kernel-Version+, Container-Runtime+
+persistentvolumeclaims: Name, Status, Volume, Capacity, Access Modes, StorageClass, \
+VolumeAttributesClass, Age, VolumeMode+
+poddisruptionbudgets: Name, Min Available, Max Unavailable, Allowed Disruptions:integer, Age
+pods: Name, Ready, Status, Restarts, Age, IP+, Node+, Nominated Node+, Readiness Gates+
+priorityclasses: Name, Value:integer, Global-Default:boolean, Age, PreemptionPolicy
+replicasets: Name, Desired:integer, Current:integer, Ready:integer, Age, Containers+, Images+, Selector+
+resourcequotas: Name, Request, Limit, Age
+rolebindings: Name, Role, Age, Users+, Groups+, ServiceAccounts+
+roles: Name, Created At:date
+secrets: Name, Type, Data, Age
+serviceaccounts: Name, Secrets, Age
+services: Name, Type, Cluster-IP, External-IP, Port(s), Age, Selector+
+statefulsets: Name, Ready, Age, Containers+, Images+
+"""
+
+
+def _columns(text: str) -> Columns:
     found = []
-    for text in names:
-        name, _, kind = text.rstrip("+").partition(":")
-        found.append((name, kind or "string", int(text.endswith("+"))))
+    for column in text.split(", "):
+        name, _, kind = column.rstrip("+").partition(":")
+        found.append((name, kind or "string", int(column.endswith("+"))))
     return found
 
 
-_POD = _columns("Name", "Ready", "Status", "Restarts", "Age", "IP+", "Node+", "Nominated Node+", "Readiness Gates+")
-BUILTIN: dict[str, tuple[list[tuple[str, str, int]], Row]] = {
-    "pods": (_POD, _pod),
-    "jobs": (_columns("Name", "Status", "Completions", "Duration", "Age", "Containers+", "Images+", "Selector+"), _job),
-    "cronjobs": (
-        _columns(
-            "Name",
-            "Schedule",
-            "Timezone",
-            "Suspend",
-            "Active:integer",
-            "Last Schedule",
-            "Age",
-            "Containers+",
-            "Images+",
-        ),
-        _cron_job,
-    ),
-    "deployments": (
-        _columns("Name", "Ready", "Up-to-date", "Available", "Age", "Containers+", "Images+", "Selector+"),
-        _deployment,
-    ),
-    "replicasets": (
-        _columns(
-            "Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "Containers+", "Images+", "Selector+"
-        ),
-        _replica_set,
-    ),
-    "statefulsets": (_columns("Name", "Ready", "Age", "Containers+", "Images+"), _stateful_set),
-    "services": (_columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector+"), _service),
-    "events": (
-        _columns(
-            "Last Seen",
-            "Type",
-            "Reason",
-            "Object",
-            "Subobject+",
-            "Source+",
-            "Message",
-            "First Seen+",
-            "Count+",
-            "Name+",
-        ),
-        _event,
-    ),
-    "nodes": (
-        _columns(
-            "Name",
-            "Status",
-            "Roles",
-            "Age",
-            "Version",
-            "Internal-IP+",
-            "External-IP+",
-            "OS-Image+",
-            "Kernel-Version+",
-            "Container-Runtime+",
-        ),
-        _node,
-    ),
-    "configmaps": (
-        _columns("Name", "Data", "Age"),
-        lambda obj: [_name(obj), len(obj.get("data") or ()) + len(obj.get("binaryData") or ()), _created(obj)],
-    ),
-    "secrets": (
-        _columns("Name", "Type", "Data", "Age"),
-        lambda obj: [_name(obj), obj.get("type", ""), len(obj.get("data") or ()), _created(obj)],
-    ),
-    "serviceaccounts": (
-        _columns("Name", "Secrets", "Age"),
-        lambda obj: [_name(obj), len(obj.get("secrets") or ()), _created(obj)],
-    ),
-    "namespaces": (
-        _columns("Name", "Status", "Age"),
-        lambda obj: [_name(obj), obj.get("status", {}).get("phase", ""), _created(obj)],
-    ),
-    "resourcequotas": (_columns("Name", "Request", "Limit", "Age"), _quota),
-    "rolebindings": (_columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), _binding),
-    "clusterrolebindings": (_columns("Name", "Role", "Age", "Users+", "Groups+", "ServiceAccounts+"), _binding),
-    "roles": (_columns("Name", "Created At:date"), lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")]),
-    "clusterroles": (
-        _columns("Name", "Created At:date"),
-        lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")],
-    ),
-    "persistentvolumeclaims": (
-        _columns(
-            "Name",
-            "Status",
-            "Volume",
-            "Capacity",
-            "Access Modes",
-            "StorageClass",
-            "VolumeAttributesClass",
-            "Age",
-            "VolumeMode+",
-        ),
-        _claim,
-    ),
-    "leases": (
-        _columns("Name", "Holder", "Age"),
-        lambda obj: [_name(obj), (obj.get("spec") or {}).get("holderIdentity", ""), _created(obj)],
-    ),
-    "priorityclasses": (
-        _columns("Name", "Value:integer", "Global-Default:boolean", "Age", "PreemptionPolicy"),
-        lambda obj: [
-            _name(obj),
-            obj["value"],
-            bool(obj.get("globalDefault")),
-            _created(obj),
-            obj.get("preemptionPolicy", ""),
-        ],
-    ),
-    "networkpolicies": (
-        _columns("Name", "Pod-Selector", "Age"),
-        lambda obj: [_name(obj), selector_text(obj["spec"].get("podSelector")) or "<none>", _created(obj)],
-    ),
-    "poddisruptionbudgets": (
-        _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions:integer", "Age"),
-        lambda obj: [
-            _name(obj),
-            str(obj["spec"].get("minAvailable", "N/A")),
-            str(obj["spec"].get("maxUnavailable", "N/A")),
-            (obj.get("status") or {}).get("disruptionsAllowed", 0),
-            _created(obj),
-        ],
-    ),
-    "customresourcedefinitions": (
-        _columns("Name", "Created At:date"),
-        lambda obj: [_name(obj), obj["metadata"].get("creationTimestamp")],
-    ),
+BUILTIN: dict[str, tuple[Columns, Row]] = {
+    plural: (_columns(text), _ROWS[plural])
+    for plural, text in (line.split(": ", 1) for line in _HEADERS.strip().splitlines())
 }
-PLAIN: tuple[Columns, Row] = (_columns("Name", "Age"), lambda obj: [_name(obj), _created(obj)])
+PLAIN: tuple[Columns, Row] = (_columns("Name, Age"), lambda obj: [_name(obj), _created(obj)])

@@ -69,12 +69,12 @@ def _rules(store: Store, binding: Obj, namespace: str) -> list[Obj]:
 
 
 def _aggregated(store: Store, aggregation: Obj) -> list[Obj]:
-    from .selectors import selects
+    from finetune_sandbox.objects import matches
 
     found: list[Obj] = []
     for role in store.items(_RBAC + "clusterroles"):
         labels = role["metadata"].get("labels") or {}
-        if any(selects(selector, labels) for selector in aggregation.get("clusterRoleSelectors") or ()):
+        if any(matches(selector, labels) for selector in aggregation.get("clusterRoleSelectors") or ()):
             found += role.get("rules") or []
     return found
 

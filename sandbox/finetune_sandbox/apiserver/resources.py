@@ -33,10 +33,8 @@ v1 PersistentVolumeClaim persistentvolumeclaims pvc status
 apps/v1 Deployment deployments deploy status,scale ga
 apps/v1 ReplicaSet replicasets rs status,scale ga
 apps/v1 StatefulSet statefulsets sts status,scale ga
-apps/v1 DaemonSet daemonsets ds status ga
 apps/v1 ControllerRevision controllerrevisions - -
 batch/v1 Job jobs - status ga
-batch/v1 CronJob cronjobs cj status ga
 rbac.authorization.k8s.io/v1 Role roles - -
 rbac.authorization.k8s.io/v1 RoleBinding rolebindings - -
 rbac.authorization.k8s.io/v1 ClusterRole clusterroles - - c

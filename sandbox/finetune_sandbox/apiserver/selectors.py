@@ -73,25 +73,6 @@ def _value(text: str) -> str:
     return text
 
 
-def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Whether a `metav1.LabelSelector` matches labels; None matches nothing, an empty one everything."""
-    if selector is None:
-        return False
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    for item in selector.get("matchExpressions") or ():
-        value, values = labels.get(item["key"]), item.get("values") or ()
-        holds = {
-            "In": value in values,
-            "NotIn": value not in values,
-            "Exists": item["key"] in labels,
-            "DoesNotExist": item["key"] not in labels,
-        }
-        if not holds.get(item["operator"], False):
-            return False
-    return True
-
-
 def field_selector(text: str, supported: Mapping[str, str]) -> Predicate | None:
     """A test of whole objects from the text of a field selector; None when it selects everything.
 

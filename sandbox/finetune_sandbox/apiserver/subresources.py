@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from finetune_sandbox.objects import matches
+
 from . import clock, deletion, write
 from .errors import ApiError, FieldError, bad_request, conflict, invalid, method_not_allowed, status_object
 from .options import Options
 from .patching import patched
 from .resources import Resource
-from .selectors import selects
 from .store import Obj
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def evict(state: State, resource: Resource, namespace: str | None, name: str, bo
     pod = write.current(state, resource, namespace, name)
     running = (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed", "Pending")
     for budget in state.store.items("policy/poddisruptionbudgets", namespace) if running else ():
-        if not selects(budget["spec"].get("selector"), pod["metadata"].get("labels") or {}):
+        if not matches(budget["spec"].get("selector"), pod["metadata"].get("labels") or {}):
             continue
         status = budget.get("status") or {}
         allowed = status.get("disruptionsAllowed", 0)

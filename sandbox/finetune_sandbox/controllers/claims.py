@@ -7,7 +7,8 @@ import shutil
 
 from finetune_sandbox.client import CLAIMS, VOLUMES, ApiError
 from finetune_sandbox.controllers.base import Context, Controller
-from finetune_sandbox.objects import Key, Object, is_deleting, key_of, quantity, uid_of
+from finetune_sandbox.objects import Key, Object, is_deleting, key_of, uid_of
+from finetune_sandbox.quantity import parse
 
 PROVISIONER = "sandbox.finetune.dev/directory"
 
@@ -54,7 +55,7 @@ class ClaimController(Controller):
         """The volume that the claim names, was already given, or fits best."""
         if name := claim["spec"].get("volumeName"):
             return self.volumes.items.get(("", name))
-        wanted = quantity(claim["spec"]["resources"]["requests"]["storage"])
+        wanted = parse(claim["spec"]["resources"]["requests"]["storage"])
         fitting = []
         for volume in self.volumes.items.values():
             spec, taken = volume["spec"], volume["spec"].get("claimRef")
@@ -66,11 +67,11 @@ class ClaimController(Controller):
                 return volume
             if taken or spec.get("storageClassName", "") != claim["spec"].get("storageClassName", ""):
                 continue
-            if quantity(spec["capacity"]["storage"]) >= wanted and set(claim["spec"]["accessModes"]) <= set(
+            if parse(spec["capacity"]["storage"]) >= wanted and set(claim["spec"]["accessModes"]) <= set(
                 spec["accessModes"]
             ):
                 fitting.append(volume)
-        return min(fitting, key=lambda volume: quantity(volume["spec"]["capacity"]["storage"]), default=None)
+        return min(fitting, key=lambda volume: parse(volume["spec"]["capacity"]["storage"]), default=None)
 
     async def _provision(self, claim: Object) -> Object:
         name = f"pvc-{uid_of(claim)}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from finetune_sandbox.objects import Object, expression_matches, pod_requests, quantity
+from finetune_sandbox.objects import Object, expression_matches, pod_requests
+from finetune_sandbox.quantity import parse
 
 UNSCHEDULABLE = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
@@ -29,7 +30,7 @@ class Node:
     def free(self, resource: str) -> Decimal:
         """What is left of a resource."""
         allocatable = (self.obj.get("status") or {}).get("allocatable") or {}
-        return quantity(allocatable.get(resource, 0)) - self.used.get(resource, Decimal(0))
+        return parse(allocatable.get(resource, 0)) - self.used.get(resource, Decimal(0))
 
 
 class Choice(NamedTuple):

@@ -17,7 +17,8 @@ from finetune_sandbox.kubelet.memory import enforce
 from finetune_sandbox.kubelet.runtime import Process, StartError
 from finetune_sandbox.kubelet.status import Container, terminated, waiting
 from finetune_sandbox.kubelet.volumes import MountError, mounts, uncovered
-from finetune_sandbox.objects import Object, quantity, text_time
+from finetune_sandbox.objects import Object, text_time
+from finetune_sandbox.quantity import parse
 
 MESSAGE_LIMIT, LOG_TAIL = 4096, 2048
 RESTART_BASE, RESTART_MAX, RESTART_RESET = 10.0, 300.0, 600.0
@@ -182,7 +183,7 @@ class ContainerWorker:
         spec, found = self.container.spec, list[Coroutine[Any, Any, None]]()
         limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
         if limit:
-            found.append(enforce(process.pid, int(quantity(limit)), lambda: self._exceeded(process)))
+            found.append(enforce(process.pid, int(parse(limit)), lambda: self._exceeded(process)))
         self.container.started = not spec.get("startupProbe")
         self.container.ready = self.container.started and not spec.get("readinessProbe")
         if any(spec.get(kind) for kind in ("startupProbe", "livenessProbe", "readinessProbe")):

@@ -10,7 +10,8 @@ from typing import Any
 
 from finetune_sandbox.client import CONFIG_MAPS, SECRETS, Resource
 from finetune_sandbox.kubelet.images import Image, default_path
-from finetune_sandbox.objects import Object, key_of, quantity
+from finetune_sandbox.objects import Object, key_of
+from finetune_sandbox.quantity import parse
 
 Fetch = Callable[[Resource, str], Awaitable[Object | None]]
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
@@ -150,6 +151,6 @@ def resource_value(pod: Object, container: Object, reference: Object) -> str:
     name = reference.get("containerName") or container.get("name")
     owner = next((c for c in pod["spec"]["containers"] if c["name"] == name), container)
     kind, _, resource = reference["resource"].partition(".")
-    amount = quantity(((owner.get("resources") or {}).get(kind) or {}).get(resource, 0))
-    divisor = quantity(reference.get("divisor") or 1) or quantity(1)
+    amount = parse(((owner.get("resources") or {}).get(kind) or {}).get(resource, 0))
+    divisor = parse(reference.get("divisor") or 1) or parse(1)
     return str(math.ceil(amount / divisor))

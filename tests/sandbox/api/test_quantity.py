@@ -3,9 +3,9 @@
 from decimal import Decimal
 
 import pytest
-from finetune_sandbox.apiserver.quantity import parse, render
 from finetune_sandbox.apiserver.schema.definitions import definition
 from finetune_sandbox.apiserver.schema.prune import conform
+from finetune_sandbox.quantity import parse, render
 from hypothesis import given
 from hypothesis import strategies as st
 

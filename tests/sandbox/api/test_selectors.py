@@ -3,7 +3,8 @@
 import pytest
 from finetune_sandbox.apiserver.errors import ApiError
 from finetune_sandbox.apiserver.jsonpath import find
-from finetune_sandbox.apiserver.selectors import field_selector, label_selector, selects
+from finetune_sandbox.apiserver.selectors import field_selector, label_selector
+from finetune_sandbox.objects import matches
 
 LABELS = {"app": "web", "tier": "front", "n": "3", "empty": ""}
 
@@ -64,8 +65,8 @@ def test_field_selector():
         ({"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}, {"key": "app", "operator": "Exists"}]}, True),
     ],
 )
-def test_selects(selector, expected):
-    assert selects(selector, LABELS) is expected
+def test_matches(selector, expected):
+    assert matches(selector, LABELS) is expected
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import pytest
 from finetune_sandbox.controllers.scheduling import Node, choose
-from finetune_sandbox.objects import pod_requests, quantity
+from finetune_sandbox.objects import pod_requests
+from finetune_sandbox.quantity import parse
 
 
 def a_node(name="a", *, labels=None, taints=(), ready=True, cordoned=False, used=None, pods=0, **allocatable):
@@ -17,7 +18,7 @@ def a_node(name="a", *, labels=None, taints=(), ready=True, cordoned=False, used
         "spec": {"taints": list(taints), "unschedulable": cordoned},
         "status": {"allocatable": room, "conditions": [{"type": "Ready", "status": str(ready)}]},
     }
-    return Node(obj, {key: quantity(value) for key, value in (used or {}).items()}, pods)
+    return Node(obj, {key: parse(value) for key, value in (used or {}).items()}, pods)
 
 
 def a_pod(**spec):
@@ -87,17 +88,4 @@ def test_a_pod_asks_for_the_sum_of_its_containers_or_its_largest_init_container(
         "containers": [{"resources": {"requests": {"cpu": "500m"}}}, {"resources": {"limits": {"cpu": "1"}}}],
         "initContainers": [{"resources": {"requests": {"cpu": "2", "memory": "1Gi"}}}],
     }
-    assert pod_requests(spec) == {"cpu": quantity(2), "memory": quantity("1Gi")}
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("500m", 0.5), ("2Ki", 2048), ("1e3", 1000), ("3", 3), ("1.5G", 1.5e9), (2, 2)]
-)
-def test_quantities(text, value):
-    assert float(quantity(text)) == value
-
-
-@pytest.mark.parametrize("text", ["", "x", "1Xi", "--1"])
-def test_what_is_no_quantity_is_refused(text):
-    with pytest.raises(ValueError, match="is not a resource quantity"):
-        quantity(text)
+    assert pod_requests(spec) == {"cpu": parse(2), "memory": parse("1Gi")}

@@ -37,13 +37,13 @@ def prepare_update(resource: Resource, obj: Obj, old: Obj) -> None:
 
 def validate(resource: Resource, obj: Obj) -> list[FieldError]:
     """Everything wrong with a new object."""
-    return crd.validate(obj) if resource.plural == "customresourcedefinitions" else checks.check(resource, obj)
+    return list(crd.validate(obj)) if resource.plural == "customresourcedefinitions" else checks.check(resource, obj)
 
 
 def validate_update(resource: Resource, obj: Obj, old: Obj) -> list[FieldError]:
     """Everything wrong with a changed object."""
     if resource.plural == "customresourcedefinitions":
-        return crd.validate(obj, old)
+        return list(crd.validate(obj, old))
     found = [] if resource.plural in _CHANGES_ALONE else checks.check(resource, obj)
     return found + updates.changes(resource.plural, obj, old)
 

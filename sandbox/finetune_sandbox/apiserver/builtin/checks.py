@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from finetune_sandbox.apiserver import quantity
+from finetune_sandbox import quantity
 from finetune_sandbox.apiserver.errors import FieldError, banned, required, unsupported, wrong
 from finetune_sandbox.apiserver.resources import Resource
 from finetune_sandbox.apiserver.schema.walk import parts
-from finetune_sandbox.apiserver.selectors import selects
+from finetune_sandbox.objects import matches
 
 from . import meta
 
@@ -229,7 +229,7 @@ def _job(job: Obj, _at: str) -> Errors:
 
 def _template_labels(spec: Obj) -> Errors:
     labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
-    if spec.get("selector") and not selects(spec["selector"], labels):
+    if spec.get("selector") and not matches(spec["selector"], labels):
         yield wrong("spec.template.metadata.labels", "`selector` does not match template `labels`", labels)
 
 
@@ -256,13 +256,6 @@ def _strategy(strategy: Obj, at: str) -> Errors:
         yield unsupported(at, strategy, ["Recreate", "RollingUpdate"])
     if strategy["type"] == "Recreate" and strategy.get("rollingUpdate"):
         yield banned(f"{at}.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
-
-
-def _cron_job_spec(spec: Obj, at: str) -> Errors:
-    schedule = spec.get("schedule", "")
-    if schedule and not schedule.startswith("@") and len(schedule.split()) != 5:
-        text = f"expected exactly 5 fields, found {len(schedule.split())}: {schedule.split()}"
-        yield wrong(f"{at}.schedule", text, schedule)
 
 
 def _service_spec(spec: Obj, at: str) -> Errors:
@@ -386,8 +379,6 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         _container,
     ),
     "ContainerPort": (lambda obj, at: needs("containerPort")(obj, at) or port("containerPort")(obj, at), _PROTOCOL),
-    "CronJobSpec": (needs("schedule"), one_of("concurrencyPolicy", "Allow", "Forbid", "Replace"), _cron_job_spec),
-    "DaemonSet": (_workload,),
     "Deployment": (_workload,),
     "DeploymentSpec": (not_negative("replicas"),),
     "DeploymentStrategy": (_strategy,),

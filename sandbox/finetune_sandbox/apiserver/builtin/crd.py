@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.errors import FieldError, required, unsupported, wrong
 from finetune_sandbox.apiserver.jsonpath import compile_path
 from finetune_sandbox.apiserver.schema.node import Node
 from finetune_sandbox.apiserver.schema.structural import check_schema
@@ -42,91 +43,73 @@ def prepare(crd: Obj) -> None:
     crd["status"] = {"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored[:1]}
 
 
-def validate(crd: Obj, old: Obj | None = None) -> list[FieldError]:
+def validate(crd: Obj, old: Obj | None = None) -> Iterator[FieldError]:
     """Everything wrong with a CRD."""
     spec = crd["spec"]
     names, versions = spec.get("names") or {}, spec.get("versions") or []
-    errors: list[FieldError] = []
     expected = f"{names.get('plural', '')}.{spec.get('group', '')}"
     if crd["metadata"].get("name") and crd["metadata"]["name"] != expected:
-        errors.append(
-            FieldError("Invalid", "metadata.name", 'must be spec.names.plural+"."+spec.group', crd["metadata"]["name"])
-        )
+        yield wrong("metadata.name", 'must be spec.names.plural+"."+spec.group', crd["metadata"]["name"])
     group = spec.get("group", "")
     if not group:
-        errors.append(FieldError("Required", "spec.group"))
+        yield required("spec.group")
     else:
-        errors += [FieldError("Invalid", "spec.group", text, group) for text in meta.dns_subdomain(group)]
+        yield from [wrong("spec.group", text, group) for text in meta.dns_subdomain(group)]
         if "." not in group:
-            errors.append(FieldError("Invalid", "spec.group", "should be a domain with at least one dot", group))
+            yield wrong("spec.group", "should be a domain with at least one dot", group)
     if spec.get("scope") not in ("Cluster", "Namespaced"):
-        errors.append(
-            unsupported("spec.scope", spec.get("scope", ""), ["Cluster", "Namespaced"])
-            if spec.get("scope")
-            else FieldError("Required", "spec.scope")
-        )
-    errors += _names(names)
+        scopes = ["Cluster", "Namespaced"]
+        yield unsupported("spec.scope", spec["scope"], scopes) if spec.get("scope") else required("spec.scope")
+    yield from _names(names)
     if spec.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
-        errors.append(FieldError("Invalid", "spec.preserveUnknownFields", text, True))
-    errors += _versions(crd, versions)
-    errors += _bodies(versions, _rules_of(old))
+        yield wrong("spec.preserveUnknownFields", text, True)
+    yield from _versions(crd, versions)
+    yield from _bodies(versions, _rules_of(old))
     if old is not None:
-        errors += _changed(spec, old["spec"])
-    return errors
+        yield from _changed(spec, old["spec"])
 
 
-def _names(names: Obj) -> list[FieldError]:
-    errors = []
+def _names(names: Obj) -> Iterator[FieldError]:
     for key in ("plural", "singular", "kind", "listKind"):
         value = names.get(key, "")
         if not value:
-            errors.append(FieldError("Required", f"spec.names.{key}"))
+            yield required(f"spec.names.{key}")
             continue
         mixed = key.lower().endswith("kind")
         opening = "may have mixed case, but should otherwise match: " if mixed else ""
         found = meta.dns_1035(value.lower() if mixed else value)
-        errors += [FieldError("Invalid", f"spec.names.{key}", opening + text, value) for text in found]
+        yield from [wrong(f"spec.names.{key}", opening + text, value) for text in found]
     for key in ("shortNames", "categories"):
         for index, value in enumerate(names.get(key) or ()):
-            errors += [
-                FieldError("Invalid", f"spec.names.{key}[{index}]", found, value) for found in meta.dns_1035(value)
-            ]
+            yield from [wrong(f"spec.names.{key}[{index}]", found, value) for found in meta.dns_1035(value)]
     if names.get("kind") and names.get("kind") == names.get("listKind"):
-        errors.append(
-            FieldError("Invalid", "spec.names.listKind", "kind and listKind may not be the same", names["listKind"])
-        )
-    return errors
+        yield wrong("spec.names.listKind", "kind and listKind may not be the same", names["listKind"])
 
 
 def _versions(crd: Obj, versions: list[Obj]) -> list[FieldError]:
     errors = []
     names = [version.get("name", "") for version in versions]
     for index, name in enumerate(names):
-        errors += [FieldError("Invalid", f"spec.versions[{index}].name", text, name) for text in meta.dns_1035(name)]
+        errors += [wrong(f"spec.versions[{index}].name", text, name) for text in meta.dns_1035(name)]
     if len(set(names)) < len(names):
-        errors.append(FieldError("Invalid", "spec.versions", "must contain unique version names", versions))
+        errors.append(wrong("spec.versions", "must contain unique version names", versions))
     storage = [version["name"] for version in versions if version.get("storage")]
     if len(storage) != 1:
-        errors.append(
-            FieldError("Invalid", "spec.versions", "must have exactly one version marked as storage version", versions)
-        )
+        errors.append(wrong("spec.versions", "must have exactly one version marked as storage version", versions))
     stored = (crd.get("status") or {}).get("storedVersions") or []
     if not stored:
-        errors.append(FieldError("Invalid", "status.storedVersions", "must have at least one stored version", stored))
+        errors.append(wrong("status.storedVersions", "must have at least one stored version", stored))
         return errors
     for name in storage:
         if name not in stored:
-            errors.append(
-                FieldError("Invalid", "status.storedVersions", f"must have the storage version {name}", stored)
-            )
+            errors.append(wrong("status.storedVersions", f"must have the storage version {name}", stored))
     missing = [(index, name) for index, name in enumerate(stored) if name not in names]
-    return errors + [FieldError("Invalid", f"status.storedVersions[{index}]", _STORED, name) for index, name in missing]
+    return errors + [wrong(f"status.storedVersions[{index}]", _STORED, name) for index, name in missing]
 
 
-def _bodies(versions: list[Obj], known: frozenset[str]) -> list[FieldError]:
+def _bodies(versions: list[Obj], known: frozenset[str]) -> Iterator[FieldError]:
     """Checks what each version says; what all versions say alike is reported once, without naming a version."""
-    errors: list[FieldError] = []
     shared = {
         key
         for key in _HOISTED
@@ -138,29 +121,28 @@ def _bodies(versions: list[Obj], known: frozenset[str]) -> list[FieldError]:
         mine = [key for key in _HOISTED if key not in shared or index == 0]
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         if schema is None:
-            errors.append(FieldError("Required", f"{base}.schema.openAPIV3Schema", "schemas are required"))
+            yield required(f"{base}.schema.openAPIV3Schema", "schemas are required")
         elif "schema" in mine:
             where = "spec.validation.openAPIV3Schema" if "schema" in shared else f"{base}.schema.openAPIV3Schema"
             found = check_schema(schema, where, "status" in (version.get("subresources") or {}))
-            errors += found
+            yield from found
             if not any(error.field.endswith((".$ref", ".items", ".type")) for error in found):
                 from finetune_sandbox.apiserver.cel.rules import check_rules
 
-                errors += check_rules(Node(schema), where, known)
+                yield from check_rules(Node(schema), where, known)
         if "additionalPrinterColumns" in mine:
-            errors += _columns(
+            yield from _columns(
                 version.get("additionalPrinterColumns") or [],
                 f"{at['additionalPrinterColumns']}.additionalPrinterColumns",
             )
         if "subresources" in mine:
-            errors += _scale(
+            yield from _scale(
                 (version.get("subresources") or {}).get("scale"), f"{at['subresources']}.subresources.scale"
             )
         if "selectableFields" in mine and schema is not None:
-            errors += _selectable(
+            yield from _selectable(
                 version.get("selectableFields") or [], Node(schema), f"{at['selectableFields']}.selectableFields"
             )
-    return errors
 
 
 def _rules_of(old: Obj | None) -> frozenset[str]:
@@ -185,24 +167,22 @@ def _rules_of(old: Obj | None) -> frozenset[str]:
     return frozenset(found)
 
 
-def _columns(columns: list[Obj], at: str) -> list[FieldError]:
-    errors = []
+def _columns(columns: list[Obj], at: str) -> Iterator[FieldError]:
     for index, column in enumerate(columns):
         here = f"{at}[{index}]"
         if not column.get("name"):
-            errors.append(FieldError("Required", f"{here}.name"))
+            yield required(f"{here}.name")
         kind, form, path = column.get("type", ""), column.get("format", ""), column.get("jsonPath", "")
         if not kind:
-            errors.append(FieldError("Required", f"{here}.type", "must be one of " + ",".join(_COLUMN_TYPES)))
+            yield required(f"{here}.type", "must be one of " + ",".join(_COLUMN_TYPES))
         elif kind not in _COLUMN_TYPES:
-            errors.append(FieldError("Invalid", f"{here}.type", "must be one of " + ",".join(_COLUMN_TYPES), kind))
+            yield wrong(f"{here}.type", "must be one of " + ",".join(_COLUMN_TYPES), kind)
         if form and form not in _COLUMN_FORMATS:
-            errors.append(FieldError("Invalid", f"{here}.format", "must be one of " + ",".join(_COLUMN_FORMATS), form))
+            yield wrong(f"{here}.format", "must be one of " + ",".join(_COLUMN_FORMATS), form)
         if not path:
-            errors.append(FieldError("Required", f"{here}.JSONPath"))
+            yield required(f"{here}.JSONPath")
         elif not path.startswith("."):
-            errors.append(FieldError("Invalid", f"{here}.JSONPath", "must be a simple json path starting with .", path))
-    return errors
+            yield wrong(f"{here}.JSONPath", "must be a simple json path starting with .", path)
 
 
 def _scale(scale: Obj | None, at: str) -> list[FieldError]:
@@ -213,52 +193,48 @@ def _scale(scale: Obj | None, at: str) -> list[FieldError]:
         path = scale.get(key, "")
         if not path:
             if under:
-                errors.append(FieldError("Required", f"{at}.{key}"))
+                errors.append(required(f"{at}.{key}"))
             continue
         if not path.startswith("."):
-            errors.append(FieldError("Invalid", f"{at}.{key}", "must be a simple json path starting with .", path))
+            errors.append(wrong(f"{at}.{key}", "must be a simple json path starting with .", path))
         elif under and not path.startswith(under + "."):
-            errors.append(FieldError("Invalid", f"{at}.{key}", f"should be a json path under {under}", path))
+            errors.append(wrong(f"{at}.{key}", f"should be a json path under {under}", path))
         elif not under and not path.startswith((".spec.", ".status.")):
-            errors.append(
-                FieldError("Invalid", f"{at}.{key}", "should be a json path under either .spec or .status", path)
-            )
+            errors.append(wrong(f"{at}.{key}", "should be a json path under either .spec or .status", path))
     return errors
 
 
-def _selectable(fields: list[Obj], schema: Node, at: str) -> list[FieldError]:
-    errors = []
+def _selectable(fields: list[Obj], schema: Node, at: str) -> Iterator[FieldError]:
     if len(fields) > _LARGEST_SELECTABLE:
-        errors.append(FieldError("TooMany", at, f"must have at most {_LARGEST_SELECTABLE} items", len(fields)))
+        yield FieldError("TooMany", at, f"must have at most {_LARGEST_SELECTABLE} items", len(fields))
     seen: set[str] = set()
     for index, item in enumerate(fields):
         path, here = item.get("jsonPath", ""), f"{at}[{index}].jsonPath"
         if not path:
-            errors.append(FieldError("Required", here))
+            yield required(here)
             continue
         if path in seen:
-            errors.append(FieldError("Duplicate", here, "", path))
+            yield FieldError("Duplicate", here, "", path)
         seen.add(path)
         try:
             simple = path.startswith(".") and "[" not in path and bool(compile_path(path))
         except ValueError:
             simple = False
         if not simple:
-            errors.append(FieldError("Invalid", here, "is an invalid path: must be a simple json path", path))
+            yield wrong(here, "is an invalid path: must be a simple json path", path)
             continue
         if path == ".metadata" or path.startswith(".metadata."):
-            errors.append(FieldError("Invalid", here, "must not point to fields in metadata", path))
+            yield wrong(here, "must not point to fields in metadata", path)
             continue
         node = schema.walk(path.strip(".").split("."))
         if node is None:
-            errors.append(FieldError("Invalid", here, "is an invalid path: does not refer to a valid field", path))
+            yield wrong(here, "is an invalid path: does not refer to a valid field", path)
         elif node.type not in ("string", "boolean", "integer"):
             text = (
                 "must point to a field of type string, boolean or integer. Enum string fields and strings with"
                 " formats are allowed."
             )
-            errors.append(FieldError("Invalid", here, text, path))
-    return errors
+            yield wrong(here, text, path)
 
 
 def _changed(spec: Obj, old: Obj) -> list[FieldError]:
@@ -269,4 +245,4 @@ def _changed(spec: Obj, old: Obj) -> list[FieldError]:
         ("spec.names.kind", spec["names"].get("kind"), old["names"].get("kind")),
         ("spec.names.plural", spec["names"].get("plural"), old["names"].get("plural")),
     )
-    return [FieldError("Invalid", field, "field is immutable", new) for field, new, was in pairs if new != was]
+    return [wrong(field, "field is immutable", new) for field, new, was in pairs if new != was]

@@ -24,20 +24,6 @@ _PLAIN: dict[str, Obj] = {
         "terminationMessagePolicy": "File",
     },
     "ContainerPort": {"protocol": "TCP"},
-    "CronJob": {"spec": {}, "status": {}},
-    "CronJobSpec": {
-        "concurrencyPolicy": "Allow",
-        "suspend": False,
-        "successfulJobsHistoryLimit": 3,
-        "failedJobsHistoryLimit": 1,
-        "jobTemplate": {"spec": {}},
-    },
-    "DaemonSet": {"spec": {}, "status": {}},
-    "DaemonSetSpec": {"updateStrategy": {}, "revisionHistoryLimit": 10},
-    "DaemonSetStatus": dict.fromkeys(
-        ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
-    ),
-    "DaemonSetUpdateStrategy": _ROLLING,
     "Deployment": {"spec": {}, "status": {}},
     "DeploymentSpec": {"replicas": 1, "strategy": {}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600},
     "DeploymentStrategy": _ROLLING,
@@ -50,7 +36,6 @@ _PLAIN: dict[str, Obj] = {
     "HTTPGetAction": {"path": "/", "scheme": "HTTP"},
     "HostPathVolumeSource": {"type": ""},
     "Job": {"spec": {}, "status": {}},
-    "JobTemplateSpec": {"spec": {}},
     "Namespace": {"spec": {}, "status": {}},
     "NamespaceStatus": {"phase": "Active"},
     "NetworkPolicy": {"spec": {}},
@@ -144,7 +129,7 @@ def _pod(pod: Obj) -> None:
 
 
 def _job(job: Obj) -> None:
-    spec = job["spec"]  # the specification in a CronJob's template gets no defaults
+    spec = job["spec"]
     spec |= {"completionMode": "NonIndexed", "suspend": False, "manualSelector": False} | spec
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
@@ -199,7 +184,6 @@ def _policy_spec(spec: Obj) -> None:
 _COMPUTED: dict[str, Callable[[Obj], None]] = {
     "Container": _container,
     "CustomResourceDefinition": crd.default,
-    "DaemonSetUpdateStrategy": _rolling(maxUnavailable=1, maxSurge=0),
     "DeploymentStrategy": _rolling(maxUnavailable="25%", maxSurge="25%"),
     "EnvVar": _variable,
     "Job": _job,

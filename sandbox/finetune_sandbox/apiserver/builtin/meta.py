@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from finetune_sandbox.apiserver.errors import FieldError
+from finetune_sandbox.apiserver.errors import FieldError, banned, required, wrong
 from finetune_sandbox.apiserver.resources import Resource
 
 LABEL_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -111,13 +111,11 @@ _NAME_RULES: dict[str, NameRule] = {
 }
 
 
-def labels(found: dict[str, str] | None, field: str) -> list[FieldError]:
+def labels(found: dict[str, str] | None, field: str) -> Iterator[FieldError]:
     """Checks a map of labels."""
-    errors = []
     for key, value in (found or {}).items():
-        errors += [FieldError("Invalid", field, text, key) for text in qualified_name(key)]
-        errors += [FieldError("Invalid", field, text, value) for text in label_value(str(value))]
-    return errors
+        yield from [wrong(field, text, key) for text in qualified_name(key)]
+        yield from [wrong(field, text, value) for text in label_value(str(value))]
 
 
 def validate(resource: Resource, obj: dict[str, Any]) -> list[FieldError]:
@@ -126,22 +124,22 @@ def validate(resource: Resource, obj: dict[str, Any]) -> list[FieldError]:
     name = meta.get("name")
     rule = dns_subdomain if resource.custom is not None else _NAME_RULES.get(resource.plural, dns_subdomain)
     if not name:
-        errors.append(FieldError("Required", "metadata.name", "name or generateName is required"))
+        errors.append(required("metadata.name", "name or generateName is required"))
     else:
-        errors += [FieldError("Invalid", "metadata.name", text, name) for text in rule(name)]
+        errors += [wrong("metadata.name", text, name) for text in rule(name)]
     errors += labels(meta.get("labels"), "metadata.labels")
     annotations = meta.get("annotations") or {}
     for key in annotations:
-        errors += [FieldError("Invalid", "metadata.annotations", text, key) for text in qualified_name(key.lower())]
+        errors += [wrong("metadata.annotations", text, key) for text in qualified_name(key.lower())]
     if sum(len(key) + len(value) for key, value in annotations.items()) > _ANNOTATIONS_LIMIT:
         errors.append(FieldError("TooLong", "metadata.annotations", f"may not be more than {_ANNOTATIONS_LIMIT} bytes"))
     errors += _owners(meta.get("ownerReferences") or [])
     for index, finalizer in enumerate(meta.get("finalizers") or []):
         where = f"metadata.finalizers[{index}]" if resource.custom is None else "metadata.finalizers"
-        errors += [FieldError("Invalid", where, text, finalizer) for text in qualified_name(finalizer)]
+        errors += [wrong(where, text, finalizer) for text in qualified_name(finalizer)]
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
-            errors.append(FieldError("Invalid", where, text, finalizer))
+            errors.append(wrong(where, text, finalizer))
     return errors
 
 
@@ -156,7 +154,7 @@ def _owners(owners: list[dict[str, Any]]) -> list[FieldError]:
             ("uid", "must not be empty"),
         ):
             if not owner.get(key):
-                errors.append(FieldError("Invalid", f"{field}.{key}", text, owner.get(key, "")))
+                errors.append(wrong(f"{field}.{key}", text, owner.get(key, "")))
         if owner.get("controller"):
             controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
     if len(controllers) > 1:
@@ -164,7 +162,7 @@ def _owners(owners: list[dict[str, Any]]) -> list[FieldError]:
             f'Only one reference can have Controller set to true. Found "true" in references for {controllers[0]} and'
             f" {controllers[1]}"
         )
-        errors.append(FieldError("Invalid", field, text, owners))
+        errors.append(wrong(field, text, owners))
     return errors
 
 
@@ -174,11 +172,11 @@ def validate_update(resource: Resource, obj: dict[str, Any], old: dict[str, Any]
     times = 2 if resource.custom is not None else 1  # custom resources are checked by two layers, and say so twice
     for key in ("name", "uid", "creationTimestamp"):
         if new.get(key) != was.get(key):
-            errors += [FieldError("Invalid", f"metadata.{key}", "field is immutable", new.get(key))] * times
+            errors += [wrong(f"metadata.{key}", "field is immutable", new.get(key))] * times
     if was.get("deletionTimestamp"):
         added = sorted(set(new.get("finalizers") or ()) - set(was.get("finalizers") or ()))
         if added:
             shown = "[]string{" + ", ".join(f'"{item}"' for item in added) + "}"
             text = f"no new finalizers can be added if the object is being deleted, found new finalizers {shown}"
-            errors += [FieldError("Forbidden", "metadata.finalizers", text)] * times
+            errors += [banned("metadata.finalizers", text)] * times
     return errors

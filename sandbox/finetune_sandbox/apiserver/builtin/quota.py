@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from finetune_sandbox.apiserver import quantity
+from finetune_sandbox import quantity
 from finetune_sandbox.apiserver.errors import forbidden
 from finetune_sandbox.apiserver.resources import Resource
 

@@ -119,7 +119,6 @@ def _priority_class(obj: Obj, old: Obj) -> Errors:
 _CHANGES: dict[str, Callable[[Obj, Obj], Errors]] = {
     "clusterrolebindings": _binding,
     "configmaps": _data,
-    "daemonsets": _workload,
     "deployments": _workload,
     "jobs": _job,
     "persistentvolumeclaims": _claim,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from finetune_sandbox.apiserver import quantity
+from finetune_sandbox import quantity
 from finetune_sandbox.apiserver.builtin import meta
 from finetune_sandbox.apiserver.schema.formats import FORMATS
 from finetune_sandbox.apiserver.schema.validate import regex

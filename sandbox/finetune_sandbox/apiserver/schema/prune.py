@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetune_sandbox.apiserver import quantity
+from finetune_sandbox import quantity
 
 from .definitions import OBJECT_META, definition
 from .node import Node

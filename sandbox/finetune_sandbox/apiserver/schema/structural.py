@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.errors import FieldError, banned, required, unsupported, wrong
 
 from .defaults import apply_defaults
 from .node import Node
@@ -81,21 +81,21 @@ def check_schema(schema: Raw, at: str, status: bool) -> list[FieldError]:
     kind = schema.get("type")
     if status and kind != "object":
         text = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
-        errors.append(FieldError("Invalid", f"{at}.type", text, kind or ""))
+        errors.append(wrong(f"{at}.type", text, kind or ""))
     elif status and any(schema[key] not in (None, False, [], {}) for key in schema if key not in _AT_ROOT):
         known = " ".join(sorted(_AT_ROOT))
         text = f"only [{known}] fields are allowed at the root of the schema if the status subresource is enabled"
-        errors.append(FieldError("Invalid", at, text, schema))
+        errors.append(wrong(at, text, schema))
     errors += _node(schema, at, root=True)
     if schema.get("additionalProperties"):
-        errors.append(FieldError("Forbidden", f"{at}.additionalProperties", "must not be used at the root"))
+        errors.append(banned(f"{at}.additionalProperties", "must not be used at the root"))
     if kind != "object":
-        found = FieldError("Required", f"{at}.type", "must not be empty at the root") if not kind else None
-        errors.append(found or FieldError("Invalid", f"{at}.type", "must be object at the root", kind))
+        found = required(f"{at}.type", "must not be empty at the root") if not kind else None
+        errors.append(found or wrong(f"{at}.type", "must be object at the root", kind))
     metadata = (schema.get("properties") or {}).get("metadata") or {}
     if set(metadata.get("properties") or ()) - {"name", "generateName"} or "additionalProperties" in metadata:
         text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
-        errors.append(FieldError("Forbidden", f"{at}.properties[metadata]", text))
+        errors.append(banned(f"{at}.properties[metadata]", text))
     if not errors:
         errors += _defaults(schema, at)
     return errors
@@ -113,9 +113,7 @@ def _children(schema: Raw, at: str) -> Iterator[tuple[Raw, str]]:
 def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
     errors: list[FieldError] = []
     errors += [
-        FieldError("Forbidden", f"{at}.{key}", f"{key} is not supported")
-        for key in _UNSUPPORTED
-        if schema.get(key) not in (None, "")
+        banned(f"{at}.{key}", f"{key} is not supported") for key in _UNSUPPORTED if schema.get(key) not in (None, "")
     ]
     if errors:
         return errors
@@ -123,7 +121,7 @@ def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
     loose = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if kind is None and not loose and not root:
         what = "array items" if at.endswith(".items") else "object fields"
-        return [FieldError("Required", f"{at}.type", f"must not be empty for specified {what}")]
+        return [required(f"{at}.type", f"must not be empty for specified {what}")]
     if kind is not None and kind not in _TYPES:
         errors.append(unsupported(f"{at}.type", kind, _TYPES))
     errors += _values(schema, at)
@@ -139,41 +137,27 @@ def _node(schema: Raw, at: str, root: bool = False) -> list[FieldError]:
     return errors
 
 
-def _values(schema: Raw, at: str) -> list[FieldError]:
-    errors = []
+def _values(schema: Raw, at: str) -> Iterator[FieldError]:
     if schema.get("uniqueItems"):
-        errors.append(
-            FieldError(
-                "Forbidden",
-                f"{at}.uniqueItems",
-                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
-            )
+        yield banned(
+            f"{at}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         )
     if schema.get("properties") and schema.get("additionalProperties") is not None:
         if schema["additionalProperties"] is False:
-            errors.append(
-                FieldError("Forbidden", f"{at}.additionalProperties", "additionalProperties cannot be set to false")
-            )
+            yield banned(f"{at}.additionalProperties", "additionalProperties cannot be set to false")
         else:
-            errors.append(
-                FieldError(
-                    "Forbidden",
-                    f"{at}.additionalProperties",
-                    "additionalProperties and properties are mutual exclusive",
-                )
-            )
+            yield banned(f"{at}.additionalProperties", "additionalProperties and properties are mutual exclusive")
     if schema.get("pattern"):
         try:
             regex(schema["pattern"])
         except Exception as error:  # the class of errors of this C module is not public
             text = _regex_text(schema["pattern"], error)
-            errors.append(FieldError("Invalid", f"{at}.pattern", text, schema["pattern"]))
-    errors += [
-        FieldError("Invalid", f"{at}.{key}", "must be greater than or equal to 0", schema[key])
+            yield wrong(f"{at}.pattern", text, schema["pattern"])
+    yield from [
+        wrong(f"{at}.{key}", "must be greater than or equal to 0", schema[key])
         for key in _SIZES
         if (schema.get(key) or 0) < 0
     ]
-    return errors
 
 
 def _regex_text(pattern: str, error: Exception) -> str:
@@ -196,9 +180,9 @@ def _lists(schema: Raw, at: str) -> list[FieldError]:
     kind, items = schema.get("type"), schema.get("items")
     list_type, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys") or []
     if kind == "array" and items is None:
-        errors.append(FieldError("Required", f"{at}.items", "must be specified"))
+        errors.append(required(f"{at}.items", "must be specified"))
     if isinstance(items, list):
-        errors.append(FieldError("Forbidden", f"{at}.items", "items must be a schema object and not an array"))
+        errors.append(banned(f"{at}.items", "items must be a schema object and not an array"))
     if keys and list_type != "map":
         text = "must be map if x-kubernetes-list-map-keys is non-empty"
         errors.append(
@@ -216,98 +200,76 @@ def _lists(schema: Raw, at: str) -> list[FieldError]:
         errors += _keyed(items, keys, at)
     if list_type == "set" and items:
         if items.get("nullable"):
-            errors.append(
-                FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set")
-            )
+            errors.append(banned(f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set"))
         if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
             text = "must be atomic as item of a list with x-kubernetes-list-type=set"
-            errors.append(
-                FieldError("Invalid", f"{at}.items.x-kubernetes-map-type", text, items.get("x-kubernetes-map-type"))
-            )
+            errors.append(wrong(f"{at}.items.x-kubernetes-map-type", text, items.get("x-kubernetes-map-type")))
         if items.get("type") == "array" and items.get("x-kubernetes-list-type") not in (None, "atomic"):
             text = "must be atomic as item of a list with x-kubernetes-list-type=set"
-            errors.append(
-                FieldError("Invalid", f"{at}.items.x-kubernetes-list-type", text, items.get("x-kubernetes-list-type"))
-            )
+            errors.append(wrong(f"{at}.items.x-kubernetes-list-type", text, items.get("x-kubernetes-list-type")))
     return errors
 
 
-def _keyed(items: Raw, keys: list[str], at: str) -> list[FieldError]:
-    errors = []
+def _keyed(items: Raw, keys: list[str], at: str) -> Iterator[FieldError]:
+    under = "if parent array's x-kubernetes-list-type is map"
     if not keys:
-        text = "must not be empty if x-kubernetes-list-type is map"
-        return [FieldError("Required", f"{at}.x-kubernetes-list-map-keys", text)]
+        yield required(f"{at}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
+        return
     if items.get("type") != "object":
-        text = "must be object if parent array's x-kubernetes-list-type is map"
-        return [FieldError("Invalid", f"{at}.items.type", text, items.get("type"))]
+        yield wrong(f"{at}.items.type", f"must be object {under}", items.get("type"))
+        return
     if items.get("nullable"):
-        errors.append(
-            FieldError("Forbidden", f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is map")
-        )
-    properties, required = items.get("properties") or {}, items.get("required") or ()
+        yield banned(f"{at}.items.nullable", "cannot be nullable when x-kubernetes-list-type is map")
+    properties, always = items.get("properties") or {}, items.get("required") or ()
     for index, key in enumerate(keys):
-        child = properties.get(key)
+        child, here = properties.get(key), f"{at}.items.properties[{key}]"
         if child is None:
             text = "entries must all be names of item properties"
-            errors.append(FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys", text, keys))
+            yield wrong(f"{at}.x-kubernetes-list-map-keys", text, keys)
             continue
         if child.get("type") in ("array", "object"):
-            errors.append(
-                FieldError(
-                    "Invalid",
-                    f"{at}.items.properties[{key}].type",
-                    "must be a scalar type if parent array's x-kubernetes-list-type is map",
-                    child["type"],
-                )
-            )
-        if key not in required and "default" not in child:
-            text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
-            errors.append(FieldError("Required", f"{at}.items.properties[{key}].default", text))
+            yield wrong(f"{here}.type", f"must be a scalar type {under}", child["type"])
+        listed = "this property is in x-kubernetes-list-map-keys, so it"
+        if key not in always and "default" not in child:
+            yield required(f"{here}.default", f"{listed} must have a default or be a required property")
         if child.get("nullable"):
-            text = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable"
-            errors.append(FieldError("Forbidden", f"{at}.items.properties[{key}].nullable", text))
+            yield banned(f"{here}.nullable", f"{listed} cannot be nullable")
         if key in keys[:index]:
-            errors.append(
-                FieldError("Invalid", f"{at}.x-kubernetes-list-map-keys", "must not contain duplicate entries", keys)
-            )
-    return errors
+            yield wrong(f"{at}.x-kubernetes-list-map-keys", "must not contain duplicate entries", keys)
 
 
-def _extensions(schema: Raw, at: str, root: bool) -> list[FieldError]:
-    errors = []
+def _extensions(schema: Raw, at: str, root: bool) -> Iterator[FieldError]:
     kind, map_type = schema.get("type"), schema.get("x-kubernetes-map-type")
     if map_type is not None:
         if kind != "object":
             text = "must be object if x-kubernetes-map-type is specified"
-            errors.append(FieldError("Required" if not kind else "Invalid", f"{at}.type", text, kind or ""))
+            yield FieldError("Required" if not kind else "Invalid", f"{at}.type", text, kind or "")
         if map_type not in ("atomic", "granular"):
-            errors.append(unsupported(f"{at}.x-kubernetes-map-type", map_type, ["atomic", "granular"]))
+            yield unsupported(f"{at}.x-kubernetes-map-type", map_type, ["atomic", "granular"])
     if schema.get("x-kubernetes-preserve-unknown-fields") is False:
         text = "must be true or undefined"
-        errors.append(FieldError("Invalid", f"{at}.x-kubernetes-preserve-unknown-fields", text, False))
+        yield wrong(f"{at}.x-kubernetes-preserve-unknown-fields", text, False)
     if schema.get("x-kubernetes-embedded-resource"):
         if root:
-            errors.append(FieldError("Forbidden", f"{at}.x-kubernetes-embedded-resource", "must be false at the root"))
+            yield banned(f"{at}.x-kubernetes-embedded-resource", "must be false at the root")
         if kind != "object":
             text = "must be object if x-kubernetes-embedded-resource is true"
-            errors.append(FieldError("Invalid" if kind else "Required", f"{at}.type", text, kind or ""))
+            yield FieldError("Invalid" if kind else "Required", f"{at}.type", text, kind or "")
         if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
             text = (
                 "must not be empty if x-kubernetes-embedded-resource is true without"
                 " x-kubernetes-preserve-unknown-fields"
             )
-            errors.append(FieldError("Required", f"{at}.properties", text))
+            yield required(f"{at}.properties", text)
     if schema.get("x-kubernetes-int-or-string") and kind is not None:
         text = "must be empty if x-kubernetes-int-or-string is true"
-        errors.append(FieldError("Invalid", f"{at}.type", text, kind))
+        yield wrong(f"{at}.type", text, kind)
     if root and schema.get("nullable"):
-        errors.append(FieldError("Forbidden", f"{at}.nullable", "nullable cannot be true at the root"))
-    return errors
+        yield banned(f"{at}.nullable", "nullable cannot be true at the root")
 
 
-def _junctor(schema: Raw, at: str, int_or_string: bool) -> list[FieldError]:
+def _junctor(schema: Raw, at: str, int_or_string: bool) -> Iterator[FieldError]:
     """Inside allOf, anyOf, oneOf and not there are value checks alone."""
-    errors = []
     for key in _STRUCTURE:
         value = schema.get(key)
         if value is None or (key == "nullable" and not value):
@@ -321,7 +283,7 @@ def _junctor(schema: Raw, at: str, int_or_string: bool) -> list[FieldError]:
             if key == "nullable"
             else "must be empty to be structural"
         )
-        errors.append(FieldError("Forbidden", f"{at}.{key}", shown))
+        yield banned(f"{at}.{key}", shown)
     for key in _EXTENSIONS:
         if schema.get(key):
             shown = (
@@ -331,28 +293,25 @@ def _junctor(schema: Raw, at: str, int_or_string: bool) -> list[FieldError]:
                 if isinstance(schema[key], bool)
                 else "must be undefined to be structural"
             )
-            errors.append(FieldError("Forbidden", f"{at}.{key}", shown))
+            yield banned(f"{at}.{key}", shown)
     if schema.get("$ref"):
-        errors.append(FieldError("Forbidden", f"{at}.$ref", "$ref is not supported"))
+        yield banned(f"{at}.$ref", "$ref is not supported")
     for key in _JUNCTORS:
         for index, alternative in enumerate(schema.get(key) or ()):
-            errors += _junctor(alternative, f"{at}.{key}[{index}]", int_or_string)
+            yield from _junctor(alternative, f"{at}.{key}[{index}]", int_or_string)
     if schema.get("not"):
-        errors += _junctor(schema["not"], f"{at}.not", int_or_string)
+        yield from _junctor(schema["not"], f"{at}.not", int_or_string)
     for name, child in (schema.get("properties") or {}).items():
-        errors += _junctor(child, f"{at}.properties[{name}]", False)
+        yield from _junctor(child, f"{at}.properties[{name}]", False)
     if isinstance(schema.get("items"), dict):
-        errors += _junctor(schema["items"], f"{at}.items", False)
-    return errors
+        yield from _junctor(schema["items"], f"{at}.items", False)
 
 
-def _defaults(schema: Raw, at: str) -> list[FieldError]:
-    errors: list[FieldError] = []
+def _defaults(schema: Raw, at: str) -> Iterator[FieldError]:
     if schema.get("default") is not None:
-        errors += _default(schema, f"{at}.default")
+        yield from _default(schema, f"{at}.default")
     for child, where in _children(schema, at):
-        errors += _defaults(child, where)
-    return errors
+        yield from _defaults(child, where)
 
 
 def _default(schema: Raw, at: str) -> list[FieldError]:
@@ -360,7 +319,7 @@ def _default(schema: Raw, at: str) -> list[FieldError]:
     node, value, unknown = Node(schema), copy.deepcopy(schema["default"]), list[str]()
     prune(value, node, "", unknown)
     if unknown:
-        return [FieldError("Invalid", at, "must not have unknown fields", schema["default"])]
+        return [wrong(at, "must not have unknown fields", schema["default"])]
     apply_defaults(value, node)
     found = validate(value, node, "")
     return [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from finetune_sandbox.apiserver.errors import FieldError, quote
+from finetune_sandbox.apiserver.errors import FieldError, quote, required, wrong
 
 from .formats import FORMATS
 from .node import Node
@@ -90,7 +91,7 @@ def _type(value: Any, node: Node, at: str) -> FieldError | None:
 def _object(value: dict[str, Any], node: Node, at: str, old: Any) -> list[FieldError]:
     before = old if isinstance(old, dict) else {}
     missing = [name for name in node.raw.get("required") or () if name not in value]
-    errors = [FieldError("Required", f"{at}.{name}" if at else name) for name in missing]
+    errors = [required(f"{at}.{name}" if at else name) for name in missing]
     properties, additional = node.properties, node.additional
     for name, item in value.items():
         child = properties.get(name, additional)
@@ -99,19 +100,18 @@ def _object(value: dict[str, Any], node: Node, at: str, old: Any) -> list[FieldE
     if node.embedded:
         for name in ("apiVersion", "kind"):
             if not value.get(name):
-                errors.append(FieldError("Required", f"{at}.{name}", "must not be empty"))
+                errors.append(required(f"{at}.{name}", "must not be empty"))
         if "metadata" not in value:
-            errors.append(FieldError("Required", f"{at}.metadata"))
+            errors.append(required(f"{at}.metadata"))
     return errors
 
 
-def _list(value: list[Any], node: Node, at: str, old: Any) -> list[FieldError]:
-    errors: list[FieldError] = []
+def _list(value: list[Any], node: Node, at: str, old: Any) -> Iterator[FieldError]:
     before = {_identity(item, node): item for item in old} if isinstance(old, list) and node.list_type == "map" else {}
     if node.items is not None:
         for index, item in enumerate(value):
             earlier = before.get(_identity(item, node), MISSING) if before else MISSING
-            errors += validate(item, node.items, f"{at}[{index}]", earlier)
+            yield from validate(item, node.items, f"{at}[{index}]", earlier)
     if node.list_type in ("set", "map"):
         seen = set()
         for index, item in enumerate(value):
@@ -122,9 +122,8 @@ def _list(value: list[Any], node: Node, at: str, old: Any) -> list[FieldError]:
                     if node.list_type == "map" and isinstance(item, dict)
                     else item
                 )
-                errors.append(FieldError("Duplicate", f"{at}[{index}]", "", shown))
+                yield FieldError("Duplicate", f"{at}[{index}]", "", shown)
             seen.add(identity)
-    return errors
 
 
 def _identity(item: Any, node: Node) -> str:
@@ -152,53 +151,36 @@ def _values(value: Any, node: Node, at: str) -> list[FieldError]:
     return errors
 
 
-def _text(value: str, raw: Any, at: str) -> list[FieldError]:
-    errors = []
+def _text(value: str, raw: Any, at: str) -> Iterator[FieldError]:
     if (limit := raw.get("maxLength")) is not None and len(value) > limit:
-        errors.append(FieldError("TooLong", at, f"may not be more than {limit} bytes", value))
+        yield FieldError("TooLong", at, f"may not be more than {limit} bytes", value)
     if (limit := raw.get("minLength")) is not None and len(value) < limit:
-        errors.append(FieldError("Invalid", at, f"{at} in body should be at least {limit} chars long", value))
+        yield wrong(at, f"{at} in body should be at least {limit} chars long", value)
     if (pattern := raw.get("pattern")) and not regex(pattern).search(value):
-        errors.append(FieldError("Invalid", at, f"{at} in body should match '{pattern}'", value))
+        yield wrong(at, f"{at} in body should match '{pattern}'", value)
     known = FORMATS.get(raw.get("format", ""))
     if known is not None and not known(value):
-        errors.append(FieldError("Invalid", at, f"{at} in body must be of type {raw['format']}: {quote(value)}", value))
-    return errors
+        yield wrong(at, f"{at} in body must be of type {raw['format']}: {quote(value)}", value)
 
 
-def _number(value: float, raw: Any, at: str) -> list[FieldError]:
-    errors = []
+def _number(value: float, raw: Any, at: str) -> Iterator[FieldError]:
     if (limit := raw.get("maximum")) is not None:
         strict = raw.get("exclusiveMaximum")
         if value > limit or (strict and value == limit):
-            errors.append(
-                FieldError(
-                    "Invalid", at, f"{at} in body should be less than {'' if strict else 'or equal to '}{limit}", value
-                )
-            )
+            yield wrong(at, f"{at} in body should be less than {'' if strict else 'or equal to '}{limit}", value)
     if (limit := raw.get("minimum")) is not None:
         strict = raw.get("exclusiveMinimum")
         if value < limit or (strict and value == limit):
-            errors.append(
-                FieldError(
-                    "Invalid",
-                    at,
-                    f"{at} in body should be greater than {'' if strict else 'or equal to '}{limit}",
-                    value,
-                )
-            )
+            yield wrong(at, f"{at} in body should be greater than {'' if strict else 'or equal to '}{limit}", value)
     if (step := raw.get("multipleOf")) and abs(value / step - round(value / step)) > 1e-9:
-        errors.append(FieldError("Invalid", at, f"{at} in body should be a multiple of {step}", value))
-    return errors
+        yield wrong(at, f"{at} in body should be a multiple of {step}", value)
 
 
-def _size(count: int, raw: Any, at: str, suffix: str, noun: str, value: Any) -> list[FieldError]:
-    errors = []
+def _size(count: int, raw: Any, at: str, suffix: str, noun: str, value: Any) -> Iterator[FieldError]:
     if (limit := raw.get("max" + suffix)) is not None and count > limit:
-        errors.append(FieldError("TooMany", at, f"must have at most {limit} {noun}", count))
+        yield FieldError("TooMany", at, f"must have at most {limit} {noun}", count)
     if (limit := raw.get("min" + suffix)) is not None and count < limit:
-        errors.append(FieldError("Invalid", at, f"{at} in body should have at least {limit} {noun}", value))
-    return errors
+        yield wrong(at, f"{at} in body should have at least {limit} {noun}", value)
 
 
 def _combined(value: Any, node: Node, at: str) -> list[FieldError]:
@@ -226,4 +208,4 @@ def _combined(value: Any, node: Node, at: str) -> list[FieldError]:
 
 
 def _nil(text: str) -> FieldError:
-    return FieldError("Invalid", "<nil>", text, "")
+    return wrong("<nil>", text, "")
