@@ -350,18 +350,6 @@ async def test_duplicate_fields(api):
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
-        (
-            "/apis/batch/v1/namespaces/default/cronjobs",
-            {
-                "spec": {
-                    "schedule": "often",
-                    "jobTemplate": {
-                        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [CONTAINER]}}}
-                    },
-                }
-            },
-            "spec.schedule",
-        ),
         (f"{NS}/persistentvolumeclaims", {"spec": {"resources": {"requests": {"storage": "1Gi"}}}}, "spec.accessModes"),
         (f"{NS}/configmaps", {"data": {"a b": "c"}}, "data[a b]"),
         (f"{RBAC}/clusterroles", {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}, "rules[0].verbs"),
