@@ -167,7 +167,7 @@ class Kubelet:
         del pod  # it may wait for long
         async with self._starts:
             latest = self._pods.items.get(key)
-            if latest is None or uid_of(latest) != uid:
+            if latest is None or uid_of(latest) != uid or phase(latest) in FINISHED:
                 return
             if is_deleting(latest):
                 await self._confirm(latest)
@@ -195,8 +195,8 @@ class Kubelet:
             log.exception("pod %s/%s failed", *worker.pod.key)
         finally:
             self._nodes[worker.pod.obj["spec"]["nodeName"]].update(worker.pod.gpus)
-            shutil.rmtree(worker.pod.directory, ignore_errors=True)
             self._workers.pop(worker.pod.uid, None)
+            await asyncio.shield(_remove(worker.pod.directory))
 
     async def _confirm(self, pod: Object) -> None:
         """A finished pod is being deleted: nothing runs that would have to end first."""
@@ -214,11 +214,14 @@ class Kubelet:
         if pod["spec"].get("nodeName") in self._nodes:
             namespace, name = key_of(pod)
             logs = self._data_dir / "pods" / f"{namespace}_{name}_{uid}"
-            task = self._tasks.get(uid)
-            if task:
-                task.add_done_callback(lambda _: shutil.rmtree(logs, ignore_errors=True))
-            else:
-                shutil.rmtree(logs, ignore_errors=True)
+            if self._host:
+                self._host.later(self._remove_logs(logs, self._tasks.get(uid)))
+
+    @staticmethod
+    async def _remove_logs(logs: Path, until: asyncio.Task[None] | None) -> None:
+        if until:
+            await asyncio.wait([until])
+        await _remove(logs)
 
     def _obey(self, worker: PodWorker, pod: Object, old: Object | None) -> None:
         wanted = (pod["metadata"].get("annotations") or {}).get(SIGNAL)
@@ -238,6 +241,11 @@ class Kubelet:
         for worker in self._workers.values():
             if namespace in (None, worker.pod.key[0]):
                 worker.hosts_changed(self._hosts(worker.pod.obj))
+
+
+async def _remove(folder: Path) -> None:
+    """Removes a folder; in a thread, as a slow disk would hold up everything else."""
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def node_object(name: str, gpus: int, now: float) -> Object:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable
 
 from finetune_sandbox.client import PODS, SERVICE_ACCOUNTS, STRATEGIC, TRANSIENT, ApiError
@@ -212,12 +211,13 @@ class PodWorker:
         namespace, name = self.pod.key
         body = {"metadata": {"uid": self.pod.uid}, "status": status}
         try:
-            await self.host.client.patch(PODS, namespace, name, body, "status", STRATEGIC)
+            written = await self.host.client.patch(PODS, namespace, name, body, "status", STRATEGIC)
         except ApiError as error:
             if error.code in (404, 409):
                 return False
             raise
         self._written = status
+        self.host.informers[PODS].observe(written)  # an older state must not be taken for news once the worker is gone
         return True
 
     async def _write_last(self) -> None:
@@ -244,8 +244,3 @@ class PodWorker:
     async def confirm_deletion(self) -> None:
         """Tells the server that nothing runs any more."""
         await self.host.client.delete(PODS, *self.pod.key, uid=self.pod.uid, grace=0)
-
-    def clean(self) -> None:
-        """Removes the pod's files and logs."""
-        shutil.rmtree(self.pod.directory, ignore_errors=True)
-        shutil.rmtree(self.pod.logs, ignore_errors=True)
