@@ -8,8 +8,10 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import BENCH_DIR
 from benchmarks.search.comparison import Protocol, compare
@@ -18,6 +20,20 @@ from benchmarks.search.speech import Sizes
 from benchmarks.search.statistics import LEAST_SEEDS
 
 QUICK = Protocol(sizes=Sizes(train=16, validation=8, test=8), trials=3, explore=2, refine=1, mini=2)
+
+
+Job = tuple[int, Protocol, Path, Path]
+
+
+def _in_turn(jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
+    for job in jobs:
+        yield compare(*job)
+
+
+def _at_once(jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Any]]:
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        yield from pool.map(compare, *zip(*jobs, strict=True))
 
 
 def main() -> int:
@@ -38,16 +54,11 @@ def main() -> int:
     folder: Path = arguments.out / "search"
     folder.mkdir(parents=True, exist_ok=True)
     protocol = QUICK if arguments.quick else Protocol()
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(max_workers=arguments.workers, mp_context=context) as pool:
-        runs = [
-            pool.submit(compare, seed, protocol, arguments.cache.resolve(), folder.resolve() / "trials")
-            for seed in range(arguments.seeds)
-        ]
-        seeds = []
-        for seed, run in enumerate(runs):
-            seeds.append(run.result())
-            print(f"seed {seed} is measured", flush=True)
+    jobs = [(seed, protocol, arguments.cache.resolve(), folder.resolve() / "trials") for seed in range(arguments.seeds)]
+    seeds = []
+    for measured in _in_turn(jobs) if arguments.workers == 1 else _at_once(jobs, arguments.workers):
+        seeds.append(measured)
+        print(f"seed {measured['seed']} is measured", flush=True)
     (folder / "seeds.json").write_text(json.dumps(seeds, indent=1) + "\n")
     found = entries(seeds)
     (arguments.out / "search.json").write_text(json.dumps(found, indent=2) + "\n")
