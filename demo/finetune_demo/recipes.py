@@ -18,9 +18,9 @@ WHISPER: Final[dict[str, Any]] = {
 }
 
 CTC: Final[dict[str, Any]] = {
-    "version": 1,
-    "clips": 1200,
-    "loss": 0.25,
+    "version": 2,
+    "clips": 700,
+    "loss": 0.15,
     "limit": 3000,
     "decay": 80,
     "learning_rate": 3e-3,

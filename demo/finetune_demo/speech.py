@@ -106,6 +106,11 @@ VOICE_B: Final = Voice(
 """The shifted domain, where the error cases come from."""
 
 
+VOICE_C: Final = Voice("c", pitch=(120, 170), tract=(0.98, 1.09), rate=(1.0, 1.3), snr=(14, 30), band=(120, 6500))
+"""Between the two: recorded as B is, without B's accent. A model that hears raw audio understands nothing of B before
+it has learnt what B's recordings sound like."""
+
+
 def synthesise(text: str, speaker: Speaker, seed: int) -> Utterance:
     """Say `text`.
 

@@ -20,14 +20,16 @@ from finetune_demo.corpus import Clip, draw
 from finetune_demo.learning import Batch, Lesson, Progress, shuffled, teach
 from finetune_demo.lexicon import WORDS
 from finetune_demo.recipes import CTC as RECIPE
-from finetune_demo.speech import SAMPLE_RATE, VOICE_A
+from finetune_demo.speech import SAMPLE_RATE, VOICE_A, VOICE_C
 
 
 def build(seed: int, folder: Path, progress: Progress) -> None:
-    """Teach a tiny wav2vec 2.0 the words of voice A and save model and processor into `folder`."""
+    """Teach a tiny wav2vec 2.0 the words of voices A and C and save model and processor into `folder`."""
     model, processor = untaught(seed)
     progress("synthesising what it learns from")
-    batches = _batches(processor, draw(VOICE_A, RECIPE["clips"], seed, range(RECIPE["speakers"])), seed)
+    speakers = range(RECIPE["speakers"])
+    clips = [clip for voice in (VOICE_A, VOICE_C) for clip in draw(voice, RECIPE["clips"], seed, speakers)]
+    batches = _batches(processor, clips, seed)
     lessons = [
         Lesson("utterances", batches, RECIPE["loss"], RECIPE["limit"]),
         Lesson("decay", batches, 0.0, RECIPE["decay"], decay=True),

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import soundfile
+import torch
+from finetune_demo.corpus import draw
+from finetune_demo.listening import transcribe
+from finetune_demo.speech import VOICE_A
 from finetune_demo.task import Sizes, make_task
 from finetune_trainer.manifest import read_manifest
 from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
@@ -78,3 +83,26 @@ def test_the_bases_load_and_run_like_checkpoints_from_the_hub(untaught_base, tas
         inputs = processor([audio, audio[:8000]], sampling_rate=rate, padding=True, return_tensors="pt")
         frames = model(**inputs).logits.shape[1]
         assert abs(frames - len(audio) / 320) < 2
+
+
+class Talkative:
+    """A CTC model that hears another letter in every frame, also in those that are padding."""
+
+    def eval(self):
+        return self
+
+    def __call__(self, input_values, attention_mask):
+        frames = torch.arange(input_values.shape[1] // 320) % 2 + 3
+        logits = torch.nn.functional.one_hot(frames, 8).float().expand(len(input_values), -1, -1)
+        return SimpleNamespace(logits=logits)
+
+    def _get_feat_extract_output_lengths(self, samples):
+        return samples // 320
+
+
+def test_nothing_is_heard_in_padding(untaught_base, monkeypatch):
+    if AutoConfig.from_pretrained(untaught_base).is_encoder_decoder:
+        return  # every clip of a Whisper is padded to the same length
+    monkeypatch.setattr(AutoModelForCTC, "from_pretrained", lambda folder: Talkative())
+    clips = draw(VOICE_A, 6, 5, range(3))
+    assert [len(text) for text in transcribe(untaught_base, clips)] == [len(clip.samples) // 320 for clip in clips]
