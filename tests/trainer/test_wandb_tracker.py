@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 from finetune_tracker.testing import TrackerProcess, running_tracker
 from finetune_trainer.charts import pie_chart
-from finetune_trainer.contract import GateVerdict, SuiteResult, Tracking
+from finetune_trainer.commands import train
+from finetune_trainer.contract import GateVerdict, SuiteResult, Tracking, TrialConfig
+from finetune_trainer.control import Control
 from finetune_trainer.errors import BadConfigError, TrackerUnauthorizedError, TrackerUnavailableError
 from finetune_trainer.quality import Issue, QualityReport
 from finetune_trainer.wandb_tracker import WandbTracker, download_artifact
@@ -51,7 +55,7 @@ def test_all_that_can_be_reported_arrives(tracker: TrackerProcess, tmp_path: Pat
     run.log_error_types({"accent": (0.1, 0.3)})
     run.log_suites([SuiteResult(name="core", utterances=5, wer=0.2, baseline_wer=0.1, degraded=1, passed=False)])
     run.log_gates([GateVerdict(name="minImprovement", value=0.2, threshold=0.1, passed=True)])
-    run.log_backlog(100, 64, {"accent": 60})
+    run.log_backlog(100, 25, 16, {"accent": 60})
     run.log_deployment("e/p/stt:v3", "production", {"wer": 0.1})
     model = tmp_path / "model"
     model.mkdir()
@@ -83,6 +87,92 @@ def test_all_that_can_be_reported_arrives(tracker: TrackerProcess, tmp_path: Pat
     losses = [(point["train/step"], point["train/loss"]) for point in seen.scan_history(["train/step", "train/loss"])]
     assert losses == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
     assert {artifact.type for artifact in seen.used_artifacts()} == {"dataset", "model"}
+
+
+def test_a_trial_reports_all_that_it_knows(
+    tracker: TrackerProcess, tmp_path: Path, bases: dict[str, Path], tones: Path
+) -> None:
+    """What the page of a run shows after an ordinary training: values, lines, bars, a pie, a scatter plot, tables."""
+    import wandb
+
+    config = TrialConfig.model_validate(
+        {
+            "mode": "train",
+            "tracking": settings(tracker).model_dump(by_alias=True),
+            "model": {"name": str(bases["ctc"])},
+            "dataset": {"uri": str(tones)},
+            "hyperparameters": {"batch_size": 16, "epochs": 2},
+            "regressionSuites": [{"name": "same", "uri": str(tones)}],
+            "artifact": "reported",
+        }
+    )
+    result, code = train(config, Control())
+    assert code == 0
+    seen = wandb.Api(timeout=60).run(f"{tracker.entity}/alone/{result.run_id}")
+    summary = dict(seen.summary)
+    values = {
+        "train/loss", "train/learning_rate", "duration/train_seconds", "duration/evaluation_seconds",
+        "eval/wer", "eval/cer", "eval/loss", "eval/best_epoch", "baseline/wer", "baseline/cer",
+        "test/wer", "test/cer", "test/baseline_wer", "test/baseline_cer", "test/p_value", "test/relative_improvement",
+        "test/substitutions", "test/deletions", "test/insertions", "test/real_time_factor",
+        "regression/pass_rate", "regression/same/wer", "regression/same/degradation", "regression/same/passed",
+        "data/rows", "data/used", "data/error_cases", "data/audio_hours", "data/train_size", "data/test_size",
+        "data/error_type/substitution", "errors/total", "errors/held_out", "errors/correction_rate",
+        "errors/by_type/substitution", "gates/minImprovement", "gates/significance", "gates/passed",
+    }  # fmt: skip
+    assert values - set(summary) == set()
+    kinds = {
+        key: value["_type"]
+        for key, value in summary.items()
+        if hasattr(value, "keys") and "_type" in list(value.keys())
+    }
+    assert {key for key, kind in kinds.items() if kind == "table-file"} >= {
+        "data/issues", "test/utterances", "test/error_types", "regression/same/utterances", "regression/suites",
+        "gates/verdicts",
+    }  # fmt: skip
+    assert {key for key, kind in kinds.items() if kind == "histogram"} >= {"test/wer_distribution"}
+    assert kinds["data/error_types_pie"] == "html-file"
+    charts = seen.config["_wandb"]["visualize"] if "_wandb" in seen.config else seen.rawconfig["_wandb"]["visualize"]
+    assert {key: chart["panel_config"]["panelDefId"] for key, chart in charts.items()} == {
+        "data/error_types": "wandb/bar/v0",
+        "test/error_type_reduction": "wandb/bar/v0",
+        "test/scatter": "wandb/scatter/v0",
+        "regression/same/scatter": "wandb/scatter/v0",
+        "regression/degradation": "wandb/bar/v0",
+    }
+    lines = list(seen.scan_history(keys=["train/step", "eval/wer", "baseline/wer"]))
+    assert [row["train/step"] for row in lines] == [5, 10]
+    assert len({row["baseline/wer"] for row in lines}) == 1
+    assert {artifact.type for artifact in seen.logged_artifacts()} >= {"model"}
+
+
+def test_offline_everything_waits_in_the_runs_folder(
+    tracker: TrackerProcess, tmp_path: Path, bases: dict[str, Path], tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "offline"))
+    config = TrialConfig.model_validate(
+        {
+            "mode": "train",
+            "tracking": {"mode": "offline", "baseURL": "http://127.0.0.1:9", "project": "alone"},
+            "model": {"name": str(bases["ctc"])},
+            "dataset": {"uri": str(tones)},
+            "hyperparameters": {"batch_size": 16, "max_steps": 2},
+            "artifact": "kept",
+        }
+    )
+    result, code = train(config, Control())
+    assert code == 0
+    assert result.metrics is not None
+    assert result.artifact is None
+    (folder,) = (tmp_path / "offline" / "wandb").glob("offline-run-*")
+    monkeypatch.setenv("WANDB_BASE_URL", tracker.base_url)  # the trial pointed it at nothing
+    command = [sys.executable, "-m", "wandb", "sync", "--entity", tracker.entity, "--project", "alone", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    import wandb
+
+    seen = wandb.Api(timeout=60).run(f"{tracker.entity}/alone/{result.run_id}")
+    assert seen.summary["test/wer"] == pytest.approx(result.metrics.wer)
 
 
 def test_a_wrong_key_is_refused_by_name(

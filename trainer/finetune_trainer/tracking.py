@@ -53,6 +53,11 @@ class Tracker(Protocol):
     def log_suites(self, suites: Sequence[SuiteResult]) -> None:
         """Reports the regression suites."""
 
+    def log_backlog(
+        self, error_cases: int, held_out: int, corrected: int, by_type: Mapping[str, int] | None = None
+    ) -> None:
+        """Reports how error cases accumulate, and what share of those held out the model gets right now."""
+
     def log_gates(self, verdicts: Sequence[GateVerdict]) -> None:
         """Reports the gates' verdicts."""
 
@@ -102,6 +107,11 @@ class NullTracker:
         """Does nothing."""
 
     def log_suites(self, suites: Sequence[SuiteResult]) -> None:
+        """Does nothing."""
+
+    def log_backlog(
+        self, error_cases: int, held_out: int, corrected: int, by_type: Mapping[str, int] | None = None
+    ) -> None:
         """Does nothing."""
 
     def log_gates(self, verdicts: Sequence[GateVerdict]) -> None:

@@ -69,11 +69,13 @@ def run_trial(session: Session, values: Mapping[str, Any], tracker: Tracker) -> 
             )
 
         validated: dict[int, Score] = {}
+        before = _baseline_values(baseline["validation"])
 
         def validate(step: int, epoch: float) -> tuple[float, float]:
             validation = session.evaluate(model, "validation", with_loss=True, base=base)
             validated[step] = validation
-            tracker.log(_eval_values(validation) | {"train/epoch": epoch}, step=step)
+            # The baseline at every epoch makes it a line beside the model's.
+            tracker.log(_eval_values(validation) | before | {"train/epoch": epoch}, step=step)
             log.info("Epoch %.2f: validation WER %.4f.", epoch, validation.wer)
             # On a small set many epochs share a word error rate; the loss tells them apart.
             return validation.wer, validation.loss if validation.loss is not None else 0.0
@@ -183,10 +185,14 @@ def _eval_values(score: Score) -> dict[str, float]:
     return values if score.loss is None else values | {"eval/loss": score.loss}
 
 
+def _baseline_values(score: Score) -> dict[str, float]:
+    return {"baseline/wer": score.wer, "baseline/cer": score.cer}
+
+
 def _report_inputs(session: Session, tracker: Tracker, baseline: Mapping[str, Score]) -> None:
     sizes = {f"{name}_size": len(examples) for name, examples in session.sets.items()}
     tracker.log_dataset(session.report, sizes, session.error_type_counts)
-    tracker.summarize({"baseline/wer": baseline["validation"].wer, "baseline/cer": baseline["validation"].cer})
+    tracker.summarize(_baseline_values(baseline["validation"]))
     name = (session.config.artifact or "stt").removesuffix("-model") + "-dataset"
     manifest = session.manifest
     tracker.use_dataset(name, manifest.uri, manifest.fingerprint, manifest.path, manifest.artifact)
@@ -215,11 +221,11 @@ def _report_result(
             "test/wer_gain_high": bootstrap.high,
             **{f"test/{kind}": count for kind, count in asdict(operations).items()},
             "test/real_time_factor": metrics.real_time_factor,
-            "test/correction_rate": corrected / max(1, int(wrong.sum())),
             "regression/pass_rate": pass_rate(result.suites),
             "normalizer": session.config.dataset.normalizer,
         }
     )
+    tracker.log_backlog(session.report.error_cases, int(wrong.sum()), corrected, session.error_type_counts)
     tracker.log_error_types(by_error_type(session.error_types("test"), candidate.words, before.words))
     validated = by_error_type(
         session.error_types("validation"), scores["validation"].words, baseline["validation"].words

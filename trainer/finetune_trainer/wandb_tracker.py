@@ -49,7 +49,7 @@ class WandbTracker:
             for key in [key for key in run.summary.keys() if key.startswith("failure/")]:  # noqa: SIM118
                 del run.summary[key]
         run.define_metric("train/step")
-        for pattern in ("train/*", "eval/*"):
+        for pattern in ("train/*", "eval/*", "baseline/*"):
             run.define_metric(pattern, step_metric="train/step")
 
     @classmethod
@@ -214,18 +214,22 @@ class WandbTracker:
             | {"gates/passed": all(verdict.passed for verdict in verdicts)}
         )
 
-    def log_backlog(self, error_cases: int, corrected: int, by_type: Mapping[str, int] | None = None) -> None:
-        """Reports how error cases accumulate and how many of them the current model gets right.
+    def log_backlog(
+        self, error_cases: int, held_out: int, corrected: int, by_type: Mapping[str, int] | None = None
+    ) -> None:
+        """Reports how error cases accumulate, and what share of them the model now gets right.
 
         Args:
             error_cases: All cases collected so far.
-            corrected: Cases that the current model transcribes without error.
-            by_type: Cases per error type.
+            held_out: Cases that the model has not learnt and the model before it gets wrong.
+            corrected: Those of them that the model transcribes without error.
+            by_type: Cases collected so far, per error type.
         """
         values: dict[str, Number] = {
             "errors/total": error_cases,
+            "errors/held_out": held_out,
             "errors/corrected": corrected,
-            "errors/correction_rate": corrected / error_cases if error_cases else 0.0,
+            "errors/correction_rate": corrected / held_out if held_out else 0.0,
         }
         self.log(values | {f"errors/by_type/{kind}": count for kind, count in (by_type or {}).items()})
 
