@@ -137,9 +137,13 @@ def keep(console: Console, story: Story) -> None:
     """Leave everything running until a signal."""
     lines = (
         "\nEverything keeps running until Ctrl-C. In another shell:\n",
-        f"export KUBECONFIG={story.kubeconfig}",
-        f"kubectl get sweepruns,finetunejobs --namespace {NAMESPACE}",
-        f"\nThe tracker is {story.tracker_url}; its API key is in {story.key_file}.",
+        f"export KUBECONFIG={story.kubeconfig} PATH={Path(sys.executable).parent}:$PATH",
+        f"kubectl config set-context --current --namespace {NAMESPACE}",
+        "kubectl get finetune",
+        "finetune best accent",
+        "finetune compare ftj/default ftj/accent-model",
+        "finetune report ftj/accent-model",
+        f"\nThe tracker's pages are at {story.tracker_url}; log in with the key in {story.key_file}.",
     )
     console.print("\n".join(lines), markup=False)
     with contextlib.suppress(SystemExit):  # the signal is the agreed end, not a failure

@@ -14,7 +14,7 @@ import yaml
 from finetune_cli.completion import candidates
 from finetune_sandbox.testing import eventually
 
-from tests.cli.conftest import report
+from tests.cli.conftest import report, runner
 from tests.cli.support import BEST, METRICS, TRIALS, condition, ended, job, promotion, running, sweep
 
 BIN = Path(sys.executable).parent
@@ -87,14 +87,18 @@ def test_watch_gives_up_in_time(finetune, put):
     put(sweep(), running("Unschedulable", "no node"))
     result = finetune("watch", "errors", "--timeout", "0.2", code=124)
     assert "Unschedulable: no node" in result.output
+    assert "lower spec.trainer.resources" in finetune("watch", "errors", "--once").output
     assert "still Unschedulable" in result.stderr
 
 
-def test_names_that_fit_nothing_or_both_kinds(finetune, put):
+def test_names_that_fit_nothing_or_both_kinds(finetune, put, definitions, namespace):
     assert "no SweepRun or FinetuneJob 'nothing'" in finetune("watch", "nothing", code=3).stderr
     put(sweep("twin"))
     put(job("twin"))
     assert "sweeprun/twin or finetunejob/twin" in finetune("best", "twin", code=2).stderr
+    assert "did you mean twin?" in finetune("watch", "twim", code=3).stderr
+    elsewhere = runner(definitions, "default")("watch", "swr/twin", "--once", code=3).stderr
+    assert f"there is one in namespace {namespace}: give -n {namespace}" in elsewhere
 
 
 def test_best(finetune, put):

@@ -22,6 +22,10 @@ PROGRAMS = {
     "operator": {"command": [sys.executable, "-m", "finetune_operator"]},
     "tracker": {"command": [sys.executable, "-m", "finetune_tracker"]},
     "trainer": {"command": [sys.executable, str(TRAINER)]},
+    "real-trainer": {
+        "command": [sys.executable, "-m", "finetune_trainer"],
+        "env": {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
+    },
 }
 IMAGES = {
     f"{registry}finetune-{name}:{VERSION}": program

@@ -57,7 +57,7 @@ def job(document: Json) -> Json:
 
 
 def test_there_is_one_for_each_situation():
-    assert {path.stem for path in (MANIFESTS / "examples").glob("*.yaml")} == SITUATIONS
+    assert {path.stem for path in (MANIFESTS / "examples").glob("*.yaml")} >= SITUATIONS
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

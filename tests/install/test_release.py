@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from finetune_sandbox.testing import Cluster, eventually, start
 from helm_python.chart import Chart
 
-from tests.install.site import API, IMAGES, Site, holds, values
+from tests.install.site import API, IMAGES, VERSION, Site, holds, values
 from tests.install.support import CHART, Json
+from tests.trainer.material import make_ctc, write_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +47,29 @@ def site(cluster: Cluster, chosen: Json, tmp_path_factory: pytest.TempPathFactor
     return site
 
 
+@pytest.fixture(scope="module")
+def material() -> Iterator[Json]:
+    """spec.trainer of the real trainer on a few tones, in a folder that every user may read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_manifest(folder / "data", rows=48)
+        write_manifest(folder / "suite", rows=16, seed=1)
+        make_ctc(folder / "model")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        mount = {"name": "material", "mountPath": "/material", "readOnly": True}
+        volume = {"name": "material", "hostPath": {"path": name, "type": "Directory"}}
+        pod = {"containers": [{"name": "trainer", "volumeMounts": [mount]}], "volumes": [volume]}
+        yield {
+            "image": f"finetune-real-trainer:{VERSION}",
+            "model": {"name": "/material/model"},
+            "dataset": {"uri": "/material/data/manifest.jsonl", "minErrorCases": 20},
+            "regressionSuites": [{"name": "tones", "uri": "/material/suite/manifest.jsonl"}],
+            "resources": {"gpus": 1, "cpu": "1"},
+            "podTemplate": {"spec": pod},
+        }
+
+
 def labels(body: Json) -> dict[str, str]:
     found: dict[str, str] = body["metadata"].get("labels", {})
     return found
@@ -69,18 +95,25 @@ def test_it_installs_and_tests_itself(site):
     assert answer["release"]["status"] == "deployed"
 
 
-def test_a_search_and_a_training_end_well(site):
+def test_from_error_cases_to_a_model_in_service(site, material):
+    """The whole story with the trainer itself: data prepared, sweep, best run, training, gates, approval, promotion."""
     key = site.use_the_tracker()
-    site.create("SweepRun", "errors", "seconds=0.2", parallelism=2)
-    promotion = {"approval": "Manual", "registry": {"model": "stt"}}
+    search = {"learning_rate": {"values": [0.001, 0.003]}, "batch_size": {"value": 8}, "max_steps": {"value": 30}}
+    site.create("SweepRun", "errors", method="grid", parameters=search, trials=2, parallelism=1, trainer=material)
+    gates = {"minImprovement": "0", "significance": "1", "minRegressionPassRate": "0", "maxErrorTypeDegradation": "1"}
+    promotion = {"approval": "Manual", "registry": {"model": "stt"}, "gates": gates}
     source = {"sweepRunRef": {"name": "errors"}}
-    site.create("FinetuneJob", "best", "seconds=0.2&wer=0.2", hyperparametersFrom=source, promotion=promotion)
-    swept = site.await_condition("SweepRun", "errors", "Complete")
-    site.await_status("FinetuneJob", "best", lambda status: status["promotion"]["state"] == "AwaitingApproval")
+    site.create("FinetuneJob", "best", hyperparametersFrom=source, promotion=promotion, trainer=material)
+    swept = site.await_condition("SweepRun", "errors", "Complete", seconds=150)
+    site.await_status("FinetuneJob", "best", lambda s: s["promotion"]["state"] == "AwaitingApproval", seconds=100)
     site.annotate("FinetuneJob", "best", "finetune.dev/approved-by", "ada")
     trained = site.await_condition("FinetuneJob", "best", "Promoted")
-    assert swept["trials"]["succeeded"] == 3
+    assert swept["trials"]["succeeded"] == 2
     assert trained["hyperparameters"] == swept["bestRun"]["hyperparameters"]
+    assert trained["metrics"]["wer"] is not None
+    assert trained["regression"]["total"] == 1
+    assert {gate["name"] for gate in trained["promotion"]["gates"]} == gates.keys()
+    assert trained["promotion"]["approvedBy"] == "ada"
     pods = site.items("/api/v1", "pods")
     assert all(key not in str(pod) for pod in pods)
 
