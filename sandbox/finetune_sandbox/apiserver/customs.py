@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .cel.rules import evaluate, has_rules
-from .errors import FieldError
+from .errors import FieldError, wrong
 from .resources import Resource
 from .schema.validate import MISSING
 from .schema.validate import validate as validate_schema
@@ -30,7 +30,7 @@ def validate(
     """
     found = []
     if obj["kind"] != resource.kind:
-        found.append(FieldError("Invalid", "kind", f"must be {resource.kind}", obj["kind"]))
+        found.append(wrong("kind", f"must be {resource.kind}", obj["kind"]))
     found += validate_schema(_seen(obj), resource.node, "", MISSING if old is None else _seen(old))
     if not has_rules(resource.node):
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import clock
-from .errors import ApiError, FieldError, conflict, invalid, status_object, unsupported
+from .errors import ApiError, conflict, invalid, status_object, unsupported, wrong
 from .options import Options
 from .resources import Resource
 from .store import Obj
@@ -115,7 +115,7 @@ def _policy(resource: Resource, wanted: dict[str, Any], options: Options) -> str
     policy, orphan = wanted.get("propagationPolicy"), wanted.get("orphanDependents")
     if policy is not None and orphan is not None:
         text = "orphanDependents and deletionPropagation cannot be both set"
-        raise invalid("meta.k8s.io", "DeleteOptions", "", [FieldError("Invalid", "propagationPolicy", text, policy)])
+        raise invalid("meta.k8s.io", "DeleteOptions", "", [wrong("propagationPolicy", text, policy)])
     if policy is not None and policy not in _POLICIES:
         error = unsupported("propagationPolicy", policy, ["Background", "Foreground", "Orphan", "nil"])
         raise invalid("meta.k8s.io", "DeleteOptions", "", [error])

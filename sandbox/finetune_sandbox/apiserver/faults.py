@@ -7,7 +7,7 @@ import random
 import re
 from typing import Any
 
-from .errors import ApiError, FieldError, invalid
+from .errors import ApiError, invalid, wrong
 
 _KEYS = {"method", "path", "status", "disconnect", "delay", "count", "probability", "retryAfter", "message"}
 
@@ -36,19 +36,17 @@ class Faults:
             ApiError: 422 for a rule with a field that is not known or a bad expression.
         """
         if not isinstance(rules, list):
-            raise invalid("", "Faults", "faults", [FieldError("Invalid", "", "must be a list of rules", rules)])
+            raise invalid("", "Faults", "faults", [wrong("", "must be a list of rules", rules)])
         for index, rule in enumerate(rules):
             unknown = sorted(set(rule) - _KEYS)
             if unknown:
                 text = f"unknown field; known are {', '.join(sorted(_KEYS))}"
-                raise invalid(
-                    "", "Faults", "faults", [FieldError("Invalid", f"[{index}].{unknown[0]}", text, rule[unknown[0]])]
-                )
+                raise invalid("", "Faults", "faults", [wrong(f"[{index}].{unknown[0]}", text, rule[unknown[0]])])
             try:
                 re.compile(rule.get("path", "")), re.compile(rule.get("method", ""))
             except re.error as error:
                 raise invalid(
-                    "", "Faults", "faults", [FieldError("Invalid", f"[{index}].path", str(error), rule.get("path"))]
+                    "", "Faults", "faults", [wrong(f"[{index}].path", str(error), rule.get("path"))]
                 ) from error
         self.rules = [dict(rule) for rule in rules]
         return self.rules

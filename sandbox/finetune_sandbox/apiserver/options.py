@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import FieldError, invalid, unsupported
+from .errors import FieldError, banned, invalid, required, unsupported
 
 _KINDS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions", "delete": "DeleteOptions"}
 
@@ -56,9 +56,9 @@ def read_options(
         errors.append(FieldError("TooLong", "fieldManager", "may not be more than 128 bytes"))
     if verb == "patch":
         if apply and not manager:
-            errors.append(FieldError("Required", "fieldManager", "is required for apply patch"))
+            errors.append(required("fieldManager", "is required for apply patch"))
         if not apply and query.get("force"):
-            errors.append(FieldError("Forbidden", "force", "may not be specified for non-apply patch"))
+            errors.append(banned("force", "may not be specified for non-apply patch"))
     if errors:
         raise invalid("meta.k8s.io", kind, "", errors)
     force = query.get("force", "") in ("true", "1")

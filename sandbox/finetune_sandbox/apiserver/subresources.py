@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from finetune_sandbox.objects import matches
 
 from . import clock, deletion, write
-from .errors import ApiError, FieldError, bad_request, conflict, invalid, method_not_allowed, status_object
+from .errors import ApiError, bad_request, conflict, invalid, method_not_allowed, required, status_object, wrong
 from .options import Options
 from .patching import patched
 from .resources import Resource
@@ -96,7 +96,7 @@ def write_scale(
         raise conflict(resource.group, resource.plural, name, why)
     replicas = (body.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or replicas < 0:
-        error = FieldError("Invalid", "spec.replicas", "must be greater than or equal to 0", replicas)
+        error = wrong("spec.replicas", "must be greater than or equal to 0", replicas)
         raise invalid("autoscaling", "Scale", name, [error])
     new = {**_with(old, resource.scale[0].split("."), replicas), "metadata": dict(old["metadata"])}
     return scale_of(resource, write.update(state, resource, old, new, options))
@@ -114,7 +114,7 @@ def bind(state: State, resource: Resource, namespace: str | None, name: str, bod
     pod = write.current(state, resource, namespace, name)
     node = (body.get("target") or {}).get("name", "")
     if not node:
-        raise invalid("", "Binding", name, [FieldError("Required", "target.name")])
+        raise invalid("", "Binding", name, [required("target.name")])
     uid = (body.get("metadata") or {}).get("uid")
     if uid and uid != pod["metadata"]["uid"]:
         raise conflict(

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from . import clock
-from .errors import FieldError, invalid, not_found
+from .errors import invalid, not_found, wrong
 from .resources import Resource
 from .users import User, service_account
 
@@ -69,10 +69,7 @@ class Tokens:
                 else "may not specify a duration larger than 2^32 seconds"
             )
             raise invalid(
-                "authentication.k8s.io",
-                "TokenRequest",
-                name,
-                [FieldError("Invalid", "spec.expirationSeconds", text, seconds)],
+                "authentication.k8s.io", "TokenRequest", name, [wrong("spec.expirationSeconds", text, seconds)]
             )
         audiences = spec.get("audiences") or [AUDIENCE]
         issued = int(time.time())

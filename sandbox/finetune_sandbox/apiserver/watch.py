@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune_sandbox.packed import encode
 
-from .errors import ApiError, FieldError, expired, invalid
+from .errors import ApiError, banned, expired, invalid
 from .read import Selection, selection
 from .resources import Resource
 from .store import Event, Obj, Watcher
@@ -58,10 +58,8 @@ class Watch:
             )
         self.streams_list = query.get("sendInitialEvents") in ("true", "1")
         if self.streams_list and query.get("resourceVersionMatch") != "NotOlderThan":
-            error = FieldError(
-                "Forbidden",
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            error = banned(
+                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
             )
             raise invalid("meta.k8s.io", "ListOptions", "", [error])
         self.error: ApiError | None = None

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from . import builtin, clock, customs, deletion
 from .builtin import meta as object_meta
-from .errors import ApiError, FieldError, already_exists, bad_request, conflict, forbidden, invalid, modified, not_found
+from .errors import (
+    ApiError,
+    FieldError,
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid,
+    modified,
+    not_found,
+    wrong,
+)
 from .options import Options
 from .resources import Resource
 from .schema.defaults import apply_defaults
@@ -87,7 +98,7 @@ def _report(resource: Resource, unknown: list[str], options: Options, handled: s
         options.warnings += texts
     elif patched is not None:
         text = "strict decoding error: " + ", ".join(texts)
-        raise invalid("", "", "", [FieldError("Invalid", "patch", text, options.patch)])
+        raise invalid("", "", "", [wrong("patch", text, options.patch)])
     else:
         raise bad_request(f"{handled}: strict decoding error: " + ", ".join(texts))
 
@@ -205,7 +216,7 @@ def replace(
     old = current(state, resource, namespace, name)
     conditional = resource.custom is not None or resource.storage in _CONDITIONAL
     if conditional and not sent["metadata"].get("resourceVersion"):
-        error = FieldError("Invalid", "metadata.resourceVersion", "must be specified for an update", 0)
+        error = wrong("metadata.resourceVersion", "must be specified for an update", 0)
         raise invalid(resource.group, resource.plural, name, [error])
     uid = sent["metadata"].get("uid")
     if uid and uid != old["metadata"]["uid"]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from finetune_sandbox.apiserver.errors import FieldError, unsupported
+from finetune_sandbox.apiserver.errors import FieldError, banned, required, unsupported, wrong
 from finetune_sandbox.apiserver.schema.node import Node
 from finetune_sandbox.apiserver.schema.validate import MISSING
 
@@ -105,12 +105,12 @@ def check_rules(node: Node, at: str, known: frozenset[str] = frozenset()) -> lis
         for value, where in sorted(budget.costs, reverse=True)[:4]:
             if value > SCHEMA_LIMIT / 100:
                 text = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
-                budget.errors.append(FieldError("Forbidden", where, text))
+                budget.errors.append(banned(where, text))
         text = (
             "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor"
             f" of {excess(budget.total, SCHEMA_LIMIT)} {_HINT}"
         )
-        budget.errors.append(FieldError("Forbidden", at, text))
+        budget.errors.append(banned(at, text))
     return budget.errors
 
 
@@ -155,39 +155,36 @@ def _check_rule(
     text = rule.get("rule", "")
     if (message := rule.get("message")) is not None:
         if not message.strip():
-            errors.append(FieldError("Invalid", f"{at}.message", "message must be non-empty if specified", message))
+            errors.append(wrong(f"{at}.message", "message must be non-empty if specified", message))
         elif "\n" in message or "\r" in message:
-            errors.append(FieldError("Invalid", f"{at}.message", "message must not contain line breaks", message))
+            errors.append(wrong(f"{at}.message", "message must not contain line breaks", message))
     elif "\n" in text.strip():
-        errors.append(FieldError("Required", f"{at}.message", "message must be specified if rule contains line breaks"))
+        errors.append(required(f"{at}.message", "message must be specified if rule contains line breaks"))
     if rule.get("reason") is not None and rule["reason"] not in _REASONS:
         errors.append(unsupported(f"{at}.reason", rule["reason"], sorted(_REASONS)))
     if not text.strip():
-        errors.append(FieldError("Required", f"{at}.rule", "rule is not specified"))
+        errors.append(required(f"{at}.rule", "rule is not specified"))
         return
     if kind is None or text in known:
         return
     if rule.get("fieldPath") and not _reaches(kind, rule["fieldPath"]):
         errors.append(
-            FieldError(
-                "Invalid",
-                f"{at}.fieldPath",
-                "fieldPath must be a valid path: does not refer to a valid field",
-                rule["fieldPath"],
+            wrong(
+                f"{at}.fieldPath", "fieldPath must be a valid path: does not refer to a valid field", rule["fieldPath"]
             )
         )
     try:
         tree = parse(text)
         found = check(tree, _scope(rule, kind))
     except (RuleSyntaxError, RuleTypeError) as error:
-        errors.append(FieldError("Invalid", f"{at}.rule", f"compilation failed: {_located(text, error)}", rule))
+        errors.append(wrong(f"{at}.rule", f"compilation failed: {_located(text, error)}", rule))
         return
     if found.name not in ("bool", "dyn"):
-        errors.append(FieldError("Invalid", f"{at}.rule", "cel expression must evaluate to a bool", rule))
+        errors.append(wrong(f"{at}.rule", "cel expression must evaluate to a bool", rule))
         return
     if _mentions(tree, "oldSelf") and loose:
         text = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {loose}"
-        errors.append(FieldError("Invalid", f"{at}.rule", text, rule))
+        errors.append(wrong(f"{at}.rule", text, rule))
         return
     _charge(tree, f"{at}.rule", "estimated rule cost", times, budget)
     if rule.get("messageExpression"):
@@ -201,10 +198,10 @@ def _check_message(rule: dict[str, Any], kind: Type, at: str, times: float, budg
         tree = parse(text)
         found = check(tree, _scope(rule, kind))
     except (RuleSyntaxError, RuleTypeError) as error:
-        budget.errors.append(FieldError("Invalid", at, f"compilation failed: {_located(text, error)}", rule))
+        budget.errors.append(wrong(at, f"compilation failed: {_located(text, error)}", rule))
         return
     if found.name not in ("string", "dyn"):
-        budget.errors.append(FieldError("Invalid", at, "messageExpression must evaluate to a string", rule))
+        budget.errors.append(wrong(at, "messageExpression must evaluate to a string", rule))
         return
     _charge(tree, at, "estimated messageExpression cost", times, budget)
 
@@ -215,7 +212,7 @@ def _charge(tree: Expr, at: str, what: str, times: float, budget: _Budget) -> No
     value = cost(tree) * times
     if value > RULE_LIMIT:
         text = f"{what} exceeds budget by factor of {excess(value, RULE_LIMIT)} {_HINT}"
-        budget.errors.append(FieldError("Forbidden", at, text))
+        budget.errors.append(banned(at, text))
     budget.total += value
     budget.costs.append((value, at))
 
