@@ -136,6 +136,7 @@ def test_odd_recordings_are_counted_and_named(
     nan = np.full(RATE, np.nan, np.float32)
     soundfile.write(audio / "5.wav", nan, RATE, subtype="FLOAT")
     soundfile.write(audio / "10.wav", np.zeros(10, np.float32), RATE)
+    soundfile.write(audio / "11.wav", np.zeros(600 * RATE, np.float32), RATE)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[6]["text"] = "  "
     lines[8] = lines[7]
@@ -144,8 +145,9 @@ def test_odd_recordings_are_counted_and_named(
     with caplog.at_level(logging.INFO):
         code, message = outcome(hyperparameters={"max_steps": 1, "batch_size": 8})
     assert code == 0, message
-    assert "17 of 24 rows" in caplog.text
-    assert "1 duplicate, 1 empty_text, 1 missing_audio, 1 not_finite, 1 too_short, 2 unreadable_audio" in caplog.text
+    assert "16 of 24 rows" in caplog.text
+    counted = "1 duplicate, 1 empty_text, 1 missing_audio, 1 not_finite, 1 too_long, 1 too_short, 2 unreadable_audio"
+    assert counted in caplog.text
 
 
 def utterance(path: Path) -> Utterance:

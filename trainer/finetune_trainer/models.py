@@ -20,6 +20,8 @@ from .frontend import attach, detach
 from .hyperparameters import Hyperparameters
 
 Family = Literal["seq2seq", "ctc"]
+ANY_LENGTH_SECONDS = 60.0
+"""Longest clip for models that set no limit: attention grows with its square, so that ten minutes fill a machine."""
 _ARTIFACT = "wandb-artifact://"
 _DROPOUTS = (
     "dropout",
@@ -79,10 +81,10 @@ class Base:
         return 2 * int(self.config.max_source_positions) if self.is_whisper else None
 
     @property
-    def max_seconds(self) -> float | None:
-        """Longest clip that the model hears in full."""
+    def max_seconds(self) -> float:
+        """Longest clip that is used: what the model hears in full, or `ANY_LENGTH_SECONDS`."""
         if self.input_frames is None:
-            return None
+            return ANY_LENGTH_SECONDS
         return float(self.input_frames * self.feature_extractor.hop_length / self.sampling_rate)
 
     def shortened(self, seconds: int) -> Base:
@@ -94,7 +96,7 @@ class Base:
         Raises:
             BadConfigError: The model's input has no fixed length, or is shorter already.
         """
-        if not self.is_whisper or self.max_seconds is None:
+        if not self.is_whisper:
             raise BadConfigError("hyperparameters.input_seconds is for Whisper models; leave it out.")
         if seconds > self.max_seconds:
             raise BadConfigError(
