@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from finetune_operator.hub import ProjectPoller
 
 _ARTIFACT = "wandb-artifact://"
 _COUNTS = ("error_cases", "rows")
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
 _LOOK_EVERY = 30.0
 _HELP = f"annotate the resource with {names.ERROR_CASES_ANNOTATION}=NUMBER whenever the data grows"
 
@@ -80,18 +80,18 @@ class Datasets:
         return facts
 
     def _manifest(self, path: Path) -> DatasetFacts:
-        if path.is_dir():
-            path = path / "manifest.jsonl"
-        if path.suffix not in (".jsonl", ".json"):
-            return DatasetFacts(problem=f"The operator counts the rows of JSONL manifests alone; {_HELP}.")
         try:
-            stat = os.stat(path)
+            if path.is_dir():  # stands for its manifest, as for the trainer
+                found = sorted(each for each in path.iterdir() if each.suffix in _JSON_LINES)
+                path = next((each for each in found if each.stem == "manifest"), found[0] if len(found) == 1 else path)
+            if path.suffix not in _JSON_LINES:
+                return DatasetFacts(problem=f"The operator counts the rows of JSONL manifests alone; {_HELP}.")
+            stat = path.stat()
             mark = (stat.st_mtime_ns, stat.st_size)
             if self._counted.get(path, (None, 0))[0] != mark:
                 with path.open("rb") as lines:
                     self._counted[path] = (mark, sum(1 for line in lines if line.strip()))
         except OSError as error:
-            return DatasetFacts(
-                problem=f"{path}: {error.strerror}: mount the volume into the operator too, or {_HELP}."
-            )
+            fix = f"mount the volume into the operator too, or {_HELP}"
+            return DatasetFacts(problem=f"{path}: {error.strerror}: {fix}.")
         return DatasetFacts(version=f"{mark[0]}-{mark[1]}", cases=self._counted[path][1])

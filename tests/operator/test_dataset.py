@@ -36,6 +36,10 @@ def test_rows_of_a_manifest_are_counted_again_when_it_has_changed(tmp_path: Path
     grown = look(f"{scheme}{tmp_path}", datasets)  # the folder stands for its manifest
     assert grown.cases == 5
     assert grown.version != first.version
+    (tmp_path / "other.jsonl").write_text("{}")
+    assert look(str(tmp_path), datasets).cases == 5
+    path.rename(tmp_path / "more.jsonl")
+    assert "JSONL manifests alone" in str(look(str(tmp_path), datasets).problem)  # two, and none is the manifest
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/m.jsonl", "/nowhere/manifest.jsonl", "/data/m.parquet", "hf://a/b"])
