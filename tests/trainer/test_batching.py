@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from finetune_trainer.batching import batches_per_epoch, by_length, epoch_batches
+from finetune_trainer.batching import batches_per_epoch, by_length, epoch_batches, parts
 from finetune_trainer.contract import Split
 from finetune_trainer.errors import BadDataError
 from finetune_trainer.manifest import Utterance
@@ -106,3 +106,11 @@ def test_rows_may_name_their_split() -> None:
     sets = split_utterances([*named, *rows(50)], Split())
     for row in named:
         assert row in sets[row.split or "train"]
+
+
+@given(extents=st.lists(st.floats(0.1, 30.0), min_size=1, max_size=40), limit=st.floats(0.5, 100.0))
+def test_parts_keep_all_rows_in_order_within_the_limit(extents: list[float], limit: float) -> None:
+    rows = list(reversed(range(len(extents))))
+    made = parts(rows, extents, limit)
+    assert [row for part in made for row in part] == rows
+    assert all(len(part) == 1 or len(part) * max(extents[row] for row in part) <= limit for part in made)

@@ -197,6 +197,19 @@ def test_accumulated_batches_equal_one_large_batch(session: Callable[[str], Sess
     assert [p.loss for p in one] == pytest.approx([p.loss for p in many], rel=2e-3)
 
 
+def test_a_batch_computed_in_parts_is_the_same_batch(
+    session: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = session("ctc")
+    whole, one = training(data, values={"max_steps": 3, "dropout": 0.0})
+    whole.run()
+    monkeypatch.setattr("finetune_trainer.training.CACHE_SECONDS", 1.0)
+    cut, many = training(data, values={"max_steps": 3, "dropout": 0.0})
+    cut.run()
+    assert len(cut._collate([list(range(16))])) >= 6
+    assert [p.loss for p in one] == pytest.approx([p.loss for p in many], rel=1e-4)
+
+
 def test_an_absurd_learning_rate_is_named_diverged(session: Callable[[str], Session]) -> None:
     made, _ = training(session("seq2seq"), values={"learning_rate": 1e30, "max_steps": 20, "warmup_ratio": 0})
     with pytest.raises(DivergedError, match="use a lower learning_rate"):

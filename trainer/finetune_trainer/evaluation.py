@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from .batching import by_length
+from .batching import CACHE_SECONDS, by_length, parts
 from .contract import PAIRED_UTTERANCES, RegressionSuite, SuiteResult
 from .control import Control
 from .distributed import Topology
@@ -99,6 +99,9 @@ def transcribe(
     model.eval()
     precision = Precision.of(topology.device)
     batches = by_length([example.length for example in examples], batch_size)
+    if topology.device.type == "cpu" and not base.is_whisper:
+        seconds = [example.seconds for example in examples]
+        batches = [part for rows in batches for part in parts(rows, seconds, CACHE_SECONDS)]
     longest = max((len(example.labels) for example in examples), default=0)
     mine: dict[int, str] = {}
     loss = torch.zeros((), device=topology.device)

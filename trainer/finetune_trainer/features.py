@@ -170,7 +170,10 @@ def _pad_precomputed(rows: Sequence[Example], lengths: torch.Tensor, device: tor
     padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True).transpose(1, 2)
     # The model sums its mask over the samples and asks its configuration how many frames they make, so that a mask of
     # one column with the number of samples says the same as one of that many columns.
-    return {"input_values": _moved(padded, device), "attention_mask": _moved(lengths[:, None], device)}
+    inputs = {"input_values": _moved(padded, device)}
+    if _padded(lengths):
+        inputs["attention_mask"] = _moved(lengths[:, None], device)
+    return inputs
 
 
 def _pad_any(rows: Sequence[Example], base: Base, device: torch.device) -> dict[str, torch.Tensor]:
@@ -179,12 +182,17 @@ def _pad_any(rows: Sequence[Example], base: Base, device: torch.device) -> dict[
     value = float(getattr(extractor, "padding_value", 0.0))
     padded = torch.nn.utils.rnn.pad_sequence([row.features for row in rows], batch_first=True, padding_value=value)
     inputs = {name: _moved(padded, device)}
+    lengths = torch.tensor([row.features.shape[0] for row in rows])
     # Checkpoints normalised per group (wav2vec2-base) were trained without a mask on zero-padded audio.
-    if getattr(extractor, "return_attention_mask", True):
+    if getattr(extractor, "return_attention_mask", True) and _padded(lengths):
         steps = torch.arange(padded.shape[1])
-        lengths = torch.tensor([row.features.shape[0] for row in rows])
         inputs["attention_mask"] = _moved((steps[None, :] < lengths[:, None]).long(), device)
     return inputs
+
+
+def _padded(lengths: torch.Tensor) -> bool:
+    """Whether a batch needs a mask at all; attention without one is a fifth faster."""
+    return bool((lengths != lengths[0]).any())
 
 
 def language_of(utterance: Utterance, base: Base) -> str | None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .batching import batches_per_epoch, epoch_batches
+from .batching import CACHE_SECONDS, batches_per_epoch, epoch_batches, parts
 from .checkpoint import CheckpointStore, random_state, restore_random_state
 from .control import Control
 from .distributed import Topology
@@ -125,6 +125,7 @@ class Training:
         self.plan = Plan.of(len(self.examples), hp)
         self.precision = Precision.of(topology.device)
         self._lengths = [example.length for example in self.examples]
+        self._seconds = [example.seconds for example in self.examples]
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = _optimizer(self.model, hp)
         torch.manual_seed(self.seed + topology.rank)
@@ -247,8 +248,17 @@ class Training:
         for rows in micro:
             mine = self.topology.share(rows)
             # A process without rows still takes part in the gradient's exchange, with weight 0.
-            made.append((collate(self.examples, mine or rows[:1], self.base, self.topology.device), float(bool(mine))))
+            made += [
+                (collate(self.examples, part, self.base, self.topology.device), float(bool(mine)))
+                for part in self._parts(mine or rows[:1])
+            ]
         return made
+
+    def _parts(self, rows: list[int]) -> list[list[int]]:
+        """A batch as it is computed: in one, but on a CPU in parts that fit its caches; the gradient is the same."""
+        if self.topology.device.type != "cpu" or self.base.is_whisper:
+            return [rows]
+        return parts(rows, self._seconds, CACHE_SECONDS)
 
     def _step(self, network: Any, batches: Sequence[tuple[Batch, float]], total: float) -> torch.Tensor:
         """One optimiser step.
