@@ -79,6 +79,10 @@ bench: $(STAMP)  ## measure against the best alternatives, into build/bench; BEN
 bench-search: $(STAMP)  ## measure what the search buys, into build/bench/search.json; goes on where it was interrupted
 	$(BIN)/python -m benchmarks.search
 
+.PHONY: bench-docs
+bench-docs: $(STAMP)  ## write docs/benchmarks.md from the figures in build/bench
+	$(BIN)/python -m benchmarks.report
+
 .PHONY: chart
 chart: $(STAMP)  ## write the chart's generated files, lint it, package it into build/
 	$(BIN)/python charts/generate.py --package build

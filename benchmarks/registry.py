@@ -69,4 +69,41 @@ BENCHMARKS: dict[str, Benchmark] = {
         "WER alone beside a plain jiwer loop",
         {"wer_100k_seconds": Target(at_most=10, of="value"), "wer_100k_wer_alone": Target(at_most=1.2)},
     ),
+    "apply_to_job": Benchmark(
+        "benchmarks.control.latency",
+        "FinetuneJob created to its Job visible, 200 one after the other; against a minimal loop that watches and "
+        "creates the equal Job",
+        {"apply_to_job_p50": Target(at_most=1.5), "apply_to_job_p99": Target(at_most=2.0)},
+    ),
+    "control_load": Benchmark(
+        "benchmarks.control.load",
+        "1,000 FinetuneJobs at once until all are Complete, against the minimal loop with the same writes (Kueue's own "
+        "test admits about 43 workloads/s); then processor time and memory of an operator that starts on these and 100 "
+        "running resources, against a kopf operator that does nothing",
+        {
+            "burst_1000": Target(at_most=1.5),
+            "idle_cpu": Target(at_most=1.0, of="value"),
+            "idle_rss_over_noop_mb": Target(at_most=60, of="value"),
+        },
+    ),
+    "sweeps_100": Benchmark(
+        "benchmarks.control.sweeps",
+        "100 SweepRuns of 10 trials on 4 agents each, at once: seconds that a trial takes beyond its own, against the "
+        "10 s polling of W&B Launch's agent",
+        {"sweeps_100": Target(at_most=0.2)},
+    ),
+    "api_requests": Benchmark(
+        "benchmarks.control.counts",
+        "Requests of the operator, counted by proxies in front of the API server and of the tracker: writes per life "
+        "against the floor that benchmarks/control/counts.py argues, reads while resources run and nothing happens, "
+        "requests to the tracker per minute against one poll per sweep",
+        {
+            "api_writes_finetunejob": Target(at_most=7, of="value"),
+            "api_writes_sweeprun": Target(at_most=13, of="value"),
+            "api_reads_steady": Target(at_most=0, of="value"),
+            "tracker_requests_1": Target(at_most=20, of="value"),
+            "tracker_requests_10": Target(at_most=20, of="value"),
+            "tracker_requests_100": Target(at_most=20, of="value"),
+        },
+    ),
 }

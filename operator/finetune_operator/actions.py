@@ -71,6 +71,13 @@ class SetSweepState:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelSweeps:
+    """Cancels every sweep that carries this mark, or a token that begins with it, and is not over."""
+
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRun:
     """Stops one run of a sweep."""
 
@@ -99,7 +106,8 @@ class ReadRun:
     run_id: str
 
 
-Action = SetFinalizer | Apply | PatchJob | DeleteJob | CreateSweep | SetSweepState | StopRun | Promote | ReadRun
+TrackerAction = CreateSweep | SetSweepState | CancelSweeps | StopRun | Promote | ReadRun
+Action = SetFinalizer | Apply | PatchJob | DeleteJob | TrackerAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import aiohttp
 import kopf
 
-from finetune_operator.errors import ClusterError, ConflictError, ForbiddenError, NotFoundError
+from finetune_operator.errors import ClusterError, ConflictError, ExpiredError, ForbiddenError, NotFoundError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+_WATCH_SECONDS = 300
+_SILENCE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=75)
+"""A watch says something at least once a minute (a bookmark); one that does not is dead, whatever TCP believes."""
 _GROUPS = {
     "configmaps": "/api/v1",
     "services": "/api/v1",
@@ -49,6 +52,43 @@ class Cluster:
         answer = await self._request("GET", self._path(plural, namespace), params=params)
         return list(answer["items"])
 
+    async def snapshot(self, plural: str, namespace: str | None, selector: str) -> tuple[Sequence[dict[str, Any]], str]:
+        """All objects with some labels, in a namespace or (None) everywhere, and the version to watch from."""
+        answer = await self._request("GET", self._path(plural, namespace), params={"labelSelector": selector})
+        return answer["items"], str(answer["metadata"]["resourceVersion"])
+
+    async def watch(
+        self, plural: str, namespace: str | None, version: str, selector: str
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Events (ADDED, MODIFIED, DELETED, BOOKMARK) after a version, until the server ends the stream.
+
+        Raises:
+            ExpiredError: The version is too old: take a snapshot again.
+            ClusterError: The stream broke off, or went silent.
+        """
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_SECONDS),
+            "resourceVersion": version,
+            "labelSelector": selector,
+        }
+        session = await self._connect(None)
+        url = self._server + self._path(plural, namespace)
+        try:
+            async with session.get(url, params=params, timeout=_SILENCE) as response:
+                if response.status == 401:
+                    await self._connect(session)
+                if response.status >= 400:
+                    await _answer(response)
+                async for line in _lines(response.content):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise _refusal(event["object"].get("code", 500), event["object"])
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ClusterError(0, "Unreachable", f"{type(error).__name__}: {error}") from error
+
     async def create(self, plural: str, manifest: dict[str, Any]) -> dict[str, Any]:
         """Creates an object."""
         path = self._path(plural, manifest["metadata"]["namespace"])
@@ -81,8 +121,9 @@ class Cluster:
             self._session = None
 
     @staticmethod
-    def _path(plural: str, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
-        parts = [_GROUPS[plural], "namespaces", namespace, plural, name, subresource]
+    def _path(plural: str, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        where = f"namespaces/{namespace}" if namespace else None
+        parts = [_GROUPS[plural], where, plural, name, subresource]
         return "/".join(part for part in parts if part)
 
     async def _connect(self, stale: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
@@ -127,9 +168,22 @@ async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
     if response.status < 400:
         return dict(json.loads(text))
     try:
-        status = json.loads(text)
-        reason, message = status.get("reason", ""), status.get("message", "")
-    except ValueError:
-        reason, message = response.reason or "", text[:200]
-    kind = {403: ForbiddenError, 404: NotFoundError, 409: ConflictError}.get(response.status, ClusterError)
-    raise kind(response.status, reason, message)
+        status = dict(json.loads(text))
+    except (TypeError, ValueError):
+        status = {"reason": response.reason, "message": text[:200]}
+    raise _refusal(response.status, status)
+
+
+def _refusal(code: int, status: dict[str, Any]) -> ClusterError:
+    kind = {403: ForbiddenError, 404: NotFoundError, 409: ConflictError, 410: ExpiredError}.get(code, ClusterError)
+    return kind(code, status.get("reason") or "", status.get("message") or "")
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: the reader's own `readline` gives up on large objects."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line

@@ -5,6 +5,7 @@ ClusterError           the Kubernetes API said no, or nothing
 ConflictError        409: somebody else was faster; read again
 NotFoundError        404
 ForbiddenError       403: the operator's Role lacks a right
+ExpiredError         410: a watch cannot go on from where it was
 TrackerError           the tracker said no, or nothing
 UnauthorizedError    401 or 403: the API key is wrong
 ThrottledError       429: wait
@@ -34,6 +35,10 @@ class NotFoundError(ClusterError):
 
 class ForbiddenError(ClusterError):
     """403: the operator's Role lacks a right; the message names it."""
+
+
+class ExpiredError(ClusterError):
+    """410: what a watch asks to go on from is no longer kept."""
 
 
 class ConflictError(ClusterError):

@@ -6,10 +6,11 @@ import logging
 from dataclasses import replace
 from typing import Any, assert_never
 
-from finetune_operator import names
+from finetune_operator import facts, names
 from finetune_operator.actions import (
     Action,
     Apply,
+    CancelSweeps,
     CreateSweep,
     DeleteJob,
     PatchJob,
@@ -20,6 +21,7 @@ from finetune_operator.actions import (
     SetFinalizer,
     SetSweepState,
     StopRun,
+    TrackerAction,
 )
 from finetune_operator.api import FinetuneJob, SweepRun
 from finetune_operator.cluster import Cluster
@@ -74,7 +76,7 @@ class Executor:
                     await self._patch_job(key, action)
                 case DeleteJob():
                     await self._cluster.delete("jobs", key.namespace, action.name)
-                case CreateSweep() | SetSweepState() | StopRun() | Promote() | ReadRun():
+                case CreateSweep() | SetSweepState() | CancelSweeps() | StopRun() | Promote() | ReadRun():
                     project = await self._observer.poller(key, resource)
                     if isinstance(project, Problem):
                         return replace(results, problem=project)
@@ -89,7 +91,7 @@ class Executor:
     async def _track(
         self,
         project: ProjectPoller,
-        action: CreateSweep | SetSweepState | StopRun | Promote | ReadRun,
+        action: TrackerAction,
         results: Results,
     ) -> Results:
         client, entity, name = project.client, project.address.entity, project.address.project
@@ -97,7 +99,7 @@ class Executor:
             entity = await client.default_entity()
         match action:
             case CreateSweep():
-                found = await client.find_sweeps(entity, name, action.token)
+                found = list(await client.find_sweeps(entity, name, action.token))
                 sweep = found[0] if found else await client.create_sweep(entity, name, action)
                 for extra in found[1:]:  # two creations once overlapped; one sweep stays
                     await client.set_sweep_state(entity, name, extra, "CANCELED")
@@ -106,6 +108,10 @@ class Executor:
             case SetSweepState():
                 await client.set_sweep_state(entity, name, action.sweep_id, action.state)
                 project.poke()
+            case CancelSweeps():
+                for sweep, state in (await client.find_sweeps(entity, name, action.mark)).items():
+                    if state.upper() not in facts.SWEEP_OVER:
+                        await client.set_sweep_state(entity, name, sweep, "CANCELED")
             case StopRun():
                 await client.stop_run(entity, name, action.run_id)
             case Promote():

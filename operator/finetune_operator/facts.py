@@ -16,6 +16,8 @@ from finetune_operator import names
 _MESSAGE_LIMIT = 512
 
 UNAVAILABLE_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+SWEEP_OVER = frozenset({"FINISHED", "CANCELED", "CANCELLED", "STOPPED", "CRASHED", "FAILED"})
+"""States in which a sweep hands out no more trials, for good."""
 BAD_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -60,6 +62,11 @@ class JobFacts:
     def finished(self) -> bool:
         """Whether the Job controller has given it its last condition."""
         return self.complete or self.failure_reason is not None
+
+    @property
+    def wants_pods(self) -> bool:
+        """Whether there should be pods of it."""
+        return not (self.finished or self.suspended or self.deleting) and self.parallelism > 0
 
     @classmethod
     def from_object(cls, body: dict[str, Any]) -> JobFacts:
@@ -134,6 +141,11 @@ class PodFacts:
             75: FailureClass.TRACKER_UNAVAILABLE,
             143: FailureClass.PREEMPTED,
         }.get(self.exit_code or 0, FailureClass.ERROR)
+
+    @property
+    def preempted_itself(self) -> bool:
+        """Whether it says that it was preempted, although nobody has evicted or deleted it."""
+        return self.failure is FailureClass.PREEMPTED and not self.disrupted and not self.deleting
 
     @property
     def failure_message(self) -> str:
@@ -266,7 +278,7 @@ class SweepFacts:
     @property
     def over(self) -> bool:
         """Whether the tracker hands out no more trials, for good."""
-        return self.state.upper() in {"FINISHED", "CANCELED", "CANCELLED", "STOPPED", "CRASHED", "FAILED"}
+        return self.state.upper() in SWEEP_OVER
 
     @property
     def paused(self) -> bool:

@@ -1,14 +1,16 @@
-"""Every trigger of the operator: watch events mark resources dirty, nothing else happens here."""
+"""Every trigger of the operator: watch events mark resources dirty, nothing else happens here.
+
+The children's watches are the operator's own (`watch`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
-from finetune_operator import names
 from finetune_operator.api import GROUP, VERSION
 from finetune_operator.runtime import Runtime
 from finetune_operator.settings import Settings
@@ -63,20 +65,26 @@ def register(registry: kopf.OperatorRegistry, config: Settings) -> None:
     async def _finetunejobs(type: str | None, body: kopf.Body, **_: Any) -> None:
         started[0].resource_event("FinetuneJob", type, dict(body))
 
-    @kopf.on.event("batch", "v1", "jobs", registry=registry, id="jobs")
-    async def _jobs(type: str | None, body: kopf.Body, **_: Any) -> None:
-        started[0].child_event("jobs", type, dict(body))
 
-    @kopf.on.event("", "v1", "pods", registry=registry, id="pods")
-    async def _pods(type: str | None, body: kopf.Body, **_: Any) -> None:
-        started[0].child_event("pods", type, dict(body))
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Spares kopf a deep copy of every object at every event, for differences that nothing here asks for."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """Nothing of an object is compared."""
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing was stored."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is stored."""
 
 
 def configure(settings: kopf.OperatorSettings, namespaced: bool) -> None:
-    """Kopf's own settings: no annotations, no events, children filtered by the API server."""
+    """Kopf's own settings: no annotations, no events."""
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDifferences()
     settings.scanning.disabled = namespaced
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
-    settings.watching.label_selectors["batch", "v1", "jobs"] = names.CHILD_SELECTOR
-    settings.watching.label_selectors["", "v1", "pods"] = names.CHILD_SELECTOR

@@ -17,6 +17,7 @@ from finetune_operator.facts import SweepFacts
 from finetune_operator.metrics import Metrics
 from finetune_operator.observed import TrackerView
 from finetune_operator.store import Key
+from finetune_operator.sweep_reader import SweepReader
 from finetune_operator.trial import TrackerAddress
 from finetune_operator.wandb import WandbClient
 
@@ -44,6 +45,7 @@ class ProjectPoller:
         self, client: WandbClient, address: TrackerAddress, notify: Callable[[Key], None], interval: float
     ) -> None:
         self.client = client
+        self._reader = SweepReader(client)
         self.address = address
         self._notify = notify
         self._interval = interval
@@ -78,6 +80,7 @@ class ProjectPoller:
             if not self._watchers[sweep_id]:
                 del self._watchers[sweep_id]
                 self._sweeps.pop(sweep_id, None)
+                self._reader.forget(sweep_id)
 
     def poke(self) -> None:
         """Looks at once: something has happened that the tracker may know more about."""
@@ -141,7 +144,7 @@ class ProjectPoller:
         had_problem = self._problem
         assert self.address.entity is not None
         try:
-            found = await self.client.read_sweeps(self.address.entity, self.address.project, wanted)
+            found = await self._reader.read(self.address.entity, self.address.project, wanted)
         except EdgeError as error:
             problem = self.failed(error)
             if problem != had_problem:

@@ -28,13 +28,14 @@ class JobRequest:
     """All that decides the manifest of a child Job.
 
     Attributes:
+        document: What the trainer is to do.
         parallelism: Agents at a time; for a training its nodes.
         suspend: Whether the Job is created suspended.
     """
 
     owner: Identity
     name: str
-    config_map: str
+    document: TrialConfig
     mode: Literal["agent", "train"]
     round: int
     stage: int
@@ -82,18 +83,6 @@ def _metadata(owner: Identity, name: str, **labels: str) -> dict[str, Any]:
     }
 
 
-def config_map(owner: Identity, name: str, document: TrialConfig) -> dict[str, Any]:
-    """The trial document as an immutable ConfigMap."""
-    text = document.model_dump_json(by_alias=True, exclude_none=True, indent=1)
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(owner, name),
-        "immutable": True,
-        "data": {CONFIG_PATH.rsplit("/", 1)[1]: text},
-    }
-
-
 def best_config_map(owner: Identity, data: dict[str, Any]) -> dict[str, Any]:
     """The best configuration as the ConfigMap `<name>-best`, for other tools and GitOps repositories."""
     return {
@@ -122,7 +111,11 @@ def headless_service(owner: Identity, name: str) -> dict[str, Any]:
 
 
 def job(request: JobRequest) -> dict[str, Any]:
-    """The batch/v1 Job of an attempt."""
+    """The batch/v1 Job of an attempt.
+
+    The trial's document travels as an annotation of the pod, which the downward API mounts as a file: one object to
+    write instead of two, and no Job without its document whenever the operator dies.
+    """
     trainer = request.trainer
     labels = {
         names.ROUND_LABEL: str(request.round),
@@ -131,7 +124,12 @@ def job(request: JobRequest) -> dict[str, Any]:
     }
     queue = {names.QUEUE_LABEL: trainer.queue_name} if trainer.queue_name else {}
     template = {
-        "metadata": {"labels": {**child_labels(request.owner), **labels}},
+        "metadata": {
+            "labels": {**child_labels(request.owner), **labels},
+            "annotations": {
+                names.TRIAL_ANNOTATION: request.document.model_dump_json(by_alias=True, exclude_none=True),
+            },
+        },
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
@@ -277,8 +275,9 @@ def _resources(trainer: TrainerSpec) -> dict[str, Any]:
 
 
 def _volumes(request: JobRequest) -> list[dict[str, Any]]:
+    field = {"fieldRef": {"fieldPath": f"metadata.annotations['{names.TRIAL_ANNOTATION}']"}}
     volumes: list[dict[str, Any]] = [
-        {"name": "trial", "configMap": {"name": request.config_map}},
+        {"name": "trial", "downwardAPI": {"items": [{"path": CONFIG_PATH.rsplit("/", 1)[1], **field}]}},
         {"name": "scratch", "emptyDir": {}},
     ]
     if request.trainer.checkpoints:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,7 @@ class Election:
         self._name = name
         self._me = me
         self._lost = lost
+        self._lease: dict[str, Any] | None = None
         self.leading = asyncio.Event()
 
     async def run(self) -> None:
@@ -85,8 +86,9 @@ class Election:
             logger.warning("the Lease could not be released: %s", error)
 
     async def _try(self) -> bool:
+        """Takes or renews the Lease; what was written last is renewed without reading it again."""
         try:
-            lease = await self._cluster.get("leases", self._namespace, self._name)
+            lease = self._lease or await self._cluster.get("leases", self._namespace, self._name)
         except NotFoundError:
             lease = {
                 "apiVersion": "coordination.k8s.io/v1",
@@ -99,7 +101,7 @@ class Election:
                     "renewTime": _now(),
                 },
             }
-            return await self._attempt(self._cluster.create("leases", lease))
+            return await self._write(self._cluster.create("leases", lease))
         spec = lease["spec"]
         if held_by_other(spec, self._me, datetime.now(UTC)):
             return False
@@ -110,12 +112,14 @@ class Election:
             "renewTime": _now(),
             "leaseDurationSeconds": int(_DURATION.total_seconds()),
         }
-        return await self._attempt(self._cluster.replace("leases", lease))
+        if await self._write(self._cluster.replace("leases", lease)):
+            return True
+        return self.leading.is_set() and await self._try()  # somebody has touched it: is it still ours?
 
-    @staticmethod
-    async def _attempt(write: Any) -> bool:
+    async def _write(self, write: Awaitable[dict[str, Any]]) -> bool:
+        self._lease = None
         try:
-            await write
-        except ConflictError:
+            self._lease = await write
+        except (ConflictError, NotFoundError):
             return False
         return True

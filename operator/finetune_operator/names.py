@@ -17,6 +17,8 @@ MANAGED_BY = "finetune-operator"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{UID_LABEL}"
 
+TRIAL_ANNOTATION = f"{GROUP}/trial"
+"""Of a trainer pod: the trial's JSON document, which the downward API mounts as a file."""
 APPROVED_BY_ANNOTATION = f"{GROUP}/approved-by"
 ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
 ERROR_CASES_ANNOTATION = f"{GROUP}/error-cases"
@@ -46,6 +48,11 @@ def run_id(uid: str, round_number: int) -> str:
     return hashlib.sha256(f"{uid}/{round_number}".encode()).hexdigest()[:12]
 
 
+def sweep_mark(uid: str) -> str:
+    """Beginning of the tokens of all sweeps of a SweepRun."""
+    return f"finetune.dev:{uid}"
+
+
 def sweep_token(uid: str, round_number: int, stage: int) -> str:
     """Mark in a sweep's description by which the operator finds the sweep it made before a crash."""
-    return f"finetune.dev:{uid}:{round_number}:{stage}"
+    return f"{sweep_mark(uid)}:{round_number}:{stage}"

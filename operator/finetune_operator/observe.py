@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from finetune_operator import conditions as c
 from finetune_operator import lifecycle, names
 from finetune_operator.actions import Problem
-from finetune_operator.api import FinetuneJob, SweepRun, SweepRunStatus
+from finetune_operator.api import FinetuneJob, FinetuneJobStatus, SweepRun, SweepRunStatus
 from finetune_operator.cluster import Cluster
 from finetune_operator.dataset import Datasets, annotated
 from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, parse_time
@@ -23,9 +23,6 @@ from finetune_operator.trial import Defaults, Identity, address
 
 logger = logging.getLogger(__name__)
 
-_VERIFY_EVERY = 120.0
-"""Seconds after which the indexes of an unfinished resource are compared with the API server: a watch that was
-interrupted does not tell of deletions in between."""
 _SILENT_JOB = timedelta(seconds=3)
 
 
@@ -33,6 +30,18 @@ def identity(key: Key, body: Mapping[str, Any]) -> Identity:
     """Who a custom resource is."""
     metadata = body["metadata"]
     return Identity(key.kind, key.namespace, key.name, metadata["uid"], metadata.get("generation", 1))
+
+
+@dataclass
+class _Silence:
+    """A Job without pods, which its Events may explain; the longer it lasts, the more rarely they are read."""
+
+    since: datetime
+    ask_at: datetime = field(init=False)
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        self.ask_at = self.since + _SILENT_JOB
 
 
 class Observer:
@@ -45,7 +54,11 @@ class Observer:
         self._keys = keys
         self._defaults = defaults
         self._datasets = Datasets()
-        self._verified: dict[str, float] = {}
+        self._silent: dict[str, _Silence] = {}
+
+    def forget(self, uid: str) -> None:
+        """A resource is gone."""
+        self._silent.pop(uid, None)
 
     async def observe(self, key: Key, body: Mapping[str, Any], resource: SweepRun | FinetuneJob) -> Observed[Any]:
         """The resource and the state of the world around it."""
@@ -54,13 +67,12 @@ class Observer:
         now = datetime.now(UTC).replace(microsecond=0)
         finished = lifecycle.finished(resource.status)
         deleted_at = parse_time(metadata.get("deletionTimestamp"))
-        if not finished and deleted_at is None:
-            await self._verify(who)
         jobs, pods = self._store.jobs.of(who.uid), self._store.pods.of(who.uid)
         if any(job.finished and not job.deleting and not _has_pods(job, pods) for job in jobs) and not finished:
-            await self._verify(who, force=True)
-            jobs, pods = self._store.jobs.of(who.uid), self._store.pods.of(who.uid)
-        credentials, tracker = await self._tracker(key, who, resource, jobs, finished, deleted_at is not None)
+            await self._read_pods(who)
+            pods = self._store.pods.of(who.uid)
+        running = any(pod.phase == "Running" for pod in pods)
+        credentials, tracker = await self._tracker(key, who, resource, jobs, finished, deleted_at is not None, running)
         return Observed(
             identity=who,
             resource=resource,
@@ -72,6 +84,7 @@ class Observer:
             annotations=dict(metadata.get("annotations") or {}),
             jobs=jobs,
             pods=pods,
+            departed=self._departed(who, resource.status),
             credentials=credentials,
             creation_error=await self._creation_error(who, jobs, pods, now) if not finished else None,
             source=self._source(key, resource),
@@ -91,10 +104,6 @@ class Observer:
         project = await self.poller(key, resource) if uri.startswith("wandb-artifact://") else Problem("", "")
         return await self._datasets.look(uri, project)
 
-    def forget(self, uid: str) -> None:
-        """A resource is gone."""
-        self._verified.pop(uid, None)
-
     async def poller(self, key: Key, resource: SweepRun | FinetuneJob) -> ProjectPoller | Problem:
         """The tracker client of a resource, or why there is none."""
         reference = resource.spec.wandb.api_key_secret_ref
@@ -103,18 +112,10 @@ class Observer:
             return api_key
         return self._hub.project(key, address(resource.spec, self._defaults), api_key)
 
-    async def _verify(self, who: Identity, force: bool = False) -> None:
-        now = asyncio.get_running_loop().time()
-        if not force and now - self._verified.get(who.uid, float("-inf")) < _VERIFY_EVERY:
-            return
-        selector = f"{names.UID_LABEL}={who.uid}"
-        jobs, pods = await asyncio.gather(
-            self._cluster.list("jobs", who.namespace, labelSelector=selector),
-            self._cluster.list("pods", who.namespace, labelSelector=selector),
-        )
-        self._store.jobs.replace(who.uid, jobs)
-        self._store.pods.replace(who.uid, pods)
-        self._verified[who.uid] = now
+    async def _read_pods(self, who: Identity) -> None:
+        """The Jobs' watch may be ahead of the pods': what a finished Job's pods have left is worth a read."""
+        for body in await self._cluster.list("pods", who.namespace, labelSelector=f"{names.UID_LABEL}={who.uid}"):
+            self._store.pods.update(body)
 
     async def _tracker(
         self,
@@ -124,6 +125,7 @@ class Observer:
         jobs: tuple[JobFacts, ...],
         finished: bool,
         deleted: bool,
+        running: bool,
     ) -> tuple[Problem | None, TrackerView]:
         where = address(resource.spec, self._defaults)
         reference = resource.spec.wandb.api_key_secret_ref
@@ -132,7 +134,7 @@ class Observer:
         if finished and not deleted and not restarting:
             self._hub.forget(key)
             return None, TrackerView(where)
-        api_key = await self._keys.read(key.namespace, reference)
+        api_key = await self._keys.read(key.namespace, reference, running=running)
         if isinstance(api_key, Problem):
             remembered = self._keys.remembered(key.namespace, reference) if deleted else None
             if remembered is None:
@@ -149,21 +151,34 @@ class Observer:
             project.poke()
         return None, view
 
+    def _departed(self, who: Identity, status: SweepRunStatus | FinetuneJobStatus) -> tuple[PodFacts, ...]:
+        counted = status.usage.updated_at if status.usage else None
+        if counted is not None:
+            self._store.departed.drop(who.uid, until=counted)
+        return self._store.departed.of(who.uid)
+
     async def _creation_error(
         self, who: Identity, jobs: tuple[JobFacts, ...], pods: tuple[PodFacts, ...], now: datetime
     ) -> str | None:
         """The Job controller tells in Events alone why it cannot create pods."""
-        for job in jobs:
-            silent = not job.finished and not job.suspended and not job.deleting and job.parallelism > 0
-            old = job.created_at is not None and now - job.created_at >= _SILENT_JOB
-            if silent and old and not any(pod.job == job.name and pod.active for pod in pods):
-                selector = f"involvedObject.kind=Job,involvedObject.name={job.name}"
-                events = await self._cluster.list("events", who.namespace, fieldSelector=selector)
-                failures = [event for event in events if event.get("reason") == "FailedCreate"]
-                if failures:
-                    latest = max(failures, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-                    return str(latest.get("message", ""))[:512]
-        return None
+        silent = next((job for job in jobs if job.wants_pods and not _has_active(job, pods)), None)
+        if silent is None:
+            self._silent.pop(who.uid, None)
+            return None
+        silence = self._silent.setdefault(who.uid, _Silence(now))
+        if now >= silence.ask_at:
+            silence.ask_at = now + max(_SILENT_JOB, (now - silence.since) / 2)
+            silence.error = await self._failure_event(who.namespace, silent.name)
+        return silence.error
+
+    async def _failure_event(self, namespace: str, job: str) -> str | None:
+        selector = f"involvedObject.kind=Job,involvedObject.name={job}"
+        events = await self._cluster.list("events", namespace, fieldSelector=selector)
+        failures = [event for event in events if event.get("reason") == "FailedCreate"]
+        if not failures:
+            return None
+        latest = max(failures, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return str(latest.get("message", ""))[:512]
 
     def _source(self, key: Key, resource: SweepRun | FinetuneJob) -> Source | None:
         if not isinstance(resource, FinetuneJob) or resource.spec.hyperparameters_from is None:
@@ -182,6 +197,10 @@ class Observer:
             state=ready.reason if ready else "Pending",
             hyperparameters=status.best_run.hyperparameters if status.best_run else None,
         )
+
+
+def _has_active(job: JobFacts, pods: tuple[PodFacts, ...]) -> bool:
+    return any(pod.job == job.name and pod.active for pod in pods)
 
 
 def _has_pods(job: JobFacts, pods: tuple[PodFacts, ...]) -> bool:

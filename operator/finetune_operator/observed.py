@@ -48,6 +48,7 @@ class Observed(Generic[ResourceT]):
 
     Attributes:
         deleted_for: Time since deletion was asked for; None if it was not.
+        departed: Pods that are gone, whose last time is not yet counted.
         credentials: Why the API key cannot be read; None when it was.
         creation_error: Why the Job controller cannot create pods, from its events.
         source: SweepRun named by hyperparametersFrom; None when there is none of that name.
@@ -65,6 +66,7 @@ class Observed(Generic[ResourceT]):
     annotations: dict[str, str] = field(default_factory=dict)
     jobs: tuple[JobFacts, ...] = ()
     pods: tuple[PodFacts, ...] = ()
+    departed: tuple[PodFacts, ...] = ()
     credentials: Problem | None = None
     creation_error: str | None = None
     source: Source | None = None

@@ -13,7 +13,7 @@ from finetune_operator.api import SweepRunStatus
 from finetune_operator.api.sweeprun import AgentsStatus
 from finetune_operator.facts import JobFacts, PodFacts
 from finetune_operator.plan_stages import StagesPlanner
-from finetune_operator.planning import CLOCK_GRAIN, SOON
+from finetune_operator.planning import CLOCK_GRAIN, SOON, just_ended
 
 _FRUITLESS_ATTEMPTS = 3
 """Attempts in a row without a finished trial after which a sweep fails."""
@@ -64,7 +64,6 @@ class AgentsPlanner(StagesPlanner):
         assert self.status.round is not None
         assert self.status.sweep is not None
         assert self.status.sweep.id is not None
-        base = names.child_name(identity.name, f"s{self.status.round}" + (f"-stage{self.index}" if self.index else ""))
         name = names.child_name(identity.name, f"s{self.status.round}-{attempt}")
         image = trainer.image or self.observed.defaults.image
         assert image is not None
@@ -74,7 +73,7 @@ class AgentsPlanner(StagesPlanner):
         request = jobs.JobRequest(
             owner=identity,
             name=name,
-            config_map=base,
+            document=document,
             mode="agent",
             round=self.status.round,
             stage=self.index,
@@ -85,7 +84,7 @@ class AgentsPlanner(StagesPlanner):
             tracker=self.tracker.address,
             api_key=self.spec.wandb.api_key_secret_ref,
         )
-        self.actions += [Apply(jobs.config_map(identity, base, document)), Apply(jobs.job(request))]
+        self.actions.append(Apply(jobs.job(request)))
         agents = self.status.agents or AgentsStatus()
         if agents.job_name != name:
             done = results.ended(self.counts)
@@ -128,6 +127,8 @@ class AgentsPlanner(StagesPlanner):
             return self.progress(blocked.reason, blocked.message, SOON)
         if self.spec.parallelism == 0:
             return self.progress("ScaledToZero", "spec.parallelism is 0: no agent may run.")
+        if not running and just_ended(pods, self.now):
+            return self.done(SOON)  # their Job's end follows, and says more
         if not running:
             return self.progress("Starting", "Agents are starting.", SOON)
         trials = self.counts

@@ -12,10 +12,12 @@ from finetune_operator import conditions as c
 from finetune_operator.actions import Apply, PatchJob, Plan, Problem, ReadRun
 from finetune_operator.api import FinetuneJob, FinetuneJobStatus
 from finetune_operator.api.finetunejob import FailureStatus, MetricsStatus, RegressionStatus, RunStatus
+from finetune_operator.api.status import Usage
 from finetune_operator.facts import JobFacts, PodFacts, RunFacts
 from finetune_operator.observed import Observed
-from finetune_operator.planning import RETRY, SOON, Planner
+from finetune_operator.planning import MOST_PREEMPTIONS, RETRY, SOON, Planner, just_ended
 
+_STARTING = "The training is starting."
 _RETRIES: dict[FailureClass, int | None] = {
     FailureClass.BAD_CONFIG: 0,
     FailureClass.BAD_DATA: 0,
@@ -90,11 +92,17 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
             round=number,
             spec_hash=lifecycle.fingerprint(self.spec),
             start_time=self.now,
+            usage=Usage(updated_at=self.now),
             run=RunStatus(id=names.run_id(self.observed.identity.uid, number)),
             conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
             promotion=old.promotion,
         )
-        return self.progress("Accepted", "The training starts.", timedelta())
+        if self.spec.suspend or self.observed.jobs:
+            return self.progress("Accepted", "The training starts.", timedelta())
+        if blocked := self._blocked():
+            return self.progress(blocked.reason, blocked.message, RETRY)
+        self.update(attempts=1, job_name=self._job_name(1))  # once its Job is there, there is nothing to add
+        return self.progress("Starting", _STARTING, timedelta())
 
     def _settle(self) -> Plan[FinetuneJobStatus]:
         """After the end: Jobs get their time to live, promotions go on."""
@@ -155,20 +163,22 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
         self.update(hyperparameters=dict(source.hyperparameters))
         return None
 
+    def _job_name(self, attempt: int) -> str:
+        return names.child_name(self.observed.identity.name, f"t{self.status.round}-{attempt}")
+
     def _create_job(self, attempt: int) -> Plan[FinetuneJobStatus]:
         identity, trainer = self.observed.identity, self.spec.trainer
         assert self.status.round is not None
         image = trainer.image or self.observed.defaults.image
         assert image is not None
-        base = names.child_name(identity.name, f"t{self.status.round}")
-        name = names.child_name(identity.name, f"t{self.status.round}-{attempt}")
+        name = self._job_name(attempt)
         document = trial.train_document(
             self.spec, identity, self.observed.tracker.address, self.status.hyperparameters or {}, self.status.round
         )
         request = jobs.JobRequest(
             owner=identity,
             name=name,
-            config_map=base,
+            document=document,
             mode="train",
             round=self.status.round,
             stage=0,
@@ -179,24 +189,32 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
             tracker=self.observed.tracker.address,
             api_key=self.spec.wandb.api_key_secret_ref,
         )
-        self.actions.append(Apply(jobs.config_map(identity, base, document)))
         if trainer.nodes > 1:
             self.actions.append(Apply(jobs.headless_service(identity, name)))
         self.actions.append(Apply(jobs.job(request)))
         self.update(attempts=attempt, job_name=name)
-        return self.progress("Starting", "The training is starting.", SOON)
+        return self.progress("Starting", _STARTING, SOON)
 
     def _describe(self, job: JobFacts) -> Plan[FinetuneJobStatus]:
         pods = self.pods_of(job)
         running = sum(pod.phase == "Running" and not pod.deleting for pod in pods)
+        times = sum(pod.preempted_itself for pod in pods)
+        if times >= MOST_PREEMPTIONS:
+            message = f"The pod has left as preempted {times} times, evicted by nobody, and does not come to an end"
+            self.hold_jobs()
+            self.update(usage=self.usage)
+            self.status = lifecycle.failed(self.status, "Preempted", message, self.generation, self.now)
+            return self.done(SOON)
         if running == job.parallelism:
             return self.progress("Running", f"Training in Job {job.name}, attempt {self.status.attempts}.")
         blocked = blockers.of_job(job, pods, self.spec.trainer.queue_name, self.observed.creation_error)
         if blocked:
             return self.progress(blocked.reason, blocked.message, SOON)
+        if just_ended(pods, self.now):
+            return self.done(SOON)  # its Job's end follows, and says more
         if pods and not any(pod.active for pod in pods):
             return self.progress("Finishing", "The training has ended; its Job is about to.", SOON)
-        return self.progress("Starting", "The training is starting.", SOON)
+        return self.progress("Starting", _STARTING, SOON)
 
     # -- the end of an attempt -----------------------------------------------------------------------------------------
 
@@ -314,34 +332,19 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
         assert metrics is not None
         assert self.status.run is not None
         assert self.spec.promotion is not None
-        before = self.status.promotion
-        step = promotion.step(
-            self.spec.promotion,
-            before,
-            promotion.Candidate(self.status.run.id, self.status.artifact),
-            promotion.Evidence(
-                metrics.relative_improvement,
-                metrics.p_value,
-                suites.passed,
-                max(suites.total, len(self.spec.trainer.regression_suites)),  # not measured is not passed
-                metrics.worst_error_type_degradation,
-            ),
-            self.observed.annotations,
-            self.observed.results.promoted,
-            self.now,
+        evidence = promotion.Evidence(
+            metrics.relative_improvement,
+            metrics.p_value,
+            suites.passed,
+            suites.total,
+            metrics.worst_error_type_degradation,
         )
-        self.update(promotion=step.status)
-        self.status = lifecycle.promoted(self.status, self.generation, self.now)
-        if step.action is None:
-            if lifecycle.finished(self.status) and step.status != before:
-                self._publish()
-                self.status = lifecycle.complete(
-                    self.status, step.status.state, self._summary(), self.generation, self.now
-                )
-            return None
-        if self.observed.credentials is None and not self.observed.results.problem:
-            self.actions.append(step.action)
-        return timedelta(seconds=10)
+        candidate = promotion.Candidate(self.status.run.id, self.status.artifact)
+        decided = self.judge(self.spec.promotion, candidate, evidence)
+        if decided.news and lifecycle.finished(self.status):
+            self._publish()
+            self.status = lifecycle.complete(self.status, decided.state, self._summary(), self.generation, self.now)
+        return decided.requeue
 
     def _publish(self) -> None:
         metrics = self.status.metrics

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from finetune_operator import lifecycle
+from finetune_operator import lifecycle, results
 from finetune_operator.actions import Plan
 from finetune_operator.api import SweepRunStatus
 from finetune_operator.api.base import parse_duration
+from finetune_operator.api.sweeprun import AgentsStatus
 from finetune_operator.plan_rounds import RoundsPlanner
-from finetune_operator.planning import CLOCK_GRAIN, SOON
+from finetune_operator.planning import CLOCK_GRAIN, MOST_PREEMPTIONS, SOON
 
 _READ_AGAIN = timedelta(seconds=2)
 _GIVE_UP = timedelta(minutes=5)
@@ -30,7 +31,21 @@ class OutcomePlanner(RoundsPlanner):
         failed = self.status.trials.failed if self.status.trials else 0
         if budget.failed_trials is not None and failed >= budget.failed_trials:
             return f"budget.failedTrials of {budget.failed_trials} is reached"
+        if (times := self._fruitless_preemptions()) >= MOST_PREEMPTIONS:
+            return f"agents have left as preempted {times} times in a row, evicted by nobody, and no trial ended"
         return None
+
+    def _fruitless_preemptions(self) -> int:
+        """Agents that left as preempted since a trial last ended: one that always does would be handed out for ever.
+
+        Those that Kubernetes evicted, or somebody deleted, are not among them.
+        """
+        agents, ended = self.status.agents or AgentsStatus(), results.ended(self.total)
+        times = sum(pod.preempted_itself for pod in self.pods)
+        if times > agents.preemptions_at_progress and ended > agents.trials_at_progress:
+            agents = agents.model_copy(update={"preemptions_at_progress": times, "trials_at_progress": ended})
+            self.update(agents=agents)
+        return times - agents.preemptions_at_progress
 
     def stop(self, why: str) -> Plan[SweepRunStatus]:
         """A ceiling is reached: no more trials, agents leave now, results are kept."""

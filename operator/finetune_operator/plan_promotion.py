@@ -20,33 +20,18 @@ class PromotionPlanner(SweepPlanner):
         best = self.status.best_run
         assert best is not None
         assert self.spec.promotion is not None
-        before, scores = self.status.promotion, best.test or TestScores()
-        step = promotion.step(
-            self.spec.promotion,
-            before,
-            promotion.Candidate(best.id, best.artifact),
-            promotion.Evidence(
-                scores.relative_improvement,
-                scores.p_value,
-                scores.suites_passed,
-                max(
-                    scores.suites_total, len(self.spec.trainer.regression_suites)
-                ),  # one without a result has not passed
-                scores.worst_error_type_degradation,
-            ),
-            self.observed.annotations,
-            self.observed.results.promoted,
-            self.now,
+        scores = best.test or TestScores()
+        evidence = promotion.Evidence(
+            scores.relative_improvement,
+            scores.p_value,
+            scores.suites_passed,
+            scores.suites_total,
+            scores.worst_error_type_degradation,
         )
-        self.update(promotion=step.status)
-        self.status = lifecycle.promoted(self.status, self.generation, self.now)
-        if step.action is None:
-            if lifecycle.finished(self.status) and step.status != before:
-                self.publish()
-            return None
-        if self.observed.credentials is None and not self.observed.results.problem:
-            self.actions.append(step.action)
-        return timedelta(seconds=10)
+        decided = self.judge(self.spec.promotion, promotion.Candidate(best.id, best.artifact), evidence)
+        if decided.news and lifecycle.finished(self.status):
+            self.publish()
+        return decided.requeue
 
     def publish(self) -> None:
         """Writes the best configuration to the ConfigMap NAME-best, where other tools read it."""

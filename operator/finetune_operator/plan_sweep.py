@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from finetune_operator import conditions as c
-from finetune_operator import jobs, lifecycle, podtemplate, stages, sweepconfig
-from finetune_operator.actions import PatchJob, Plan, SetFinalizer, SetSweepState, StopRun
+from finetune_operator import jobs, lifecycle, names, podtemplate, stages, sweepconfig
+from finetune_operator.actions import CancelSweeps, PatchJob, Plan, SetFinalizer, SetSweepState, StopRun
 from finetune_operator.api import SweepRun, SweepRunStatus
-from finetune_operator.api.status import ContinuousStatus, TrialCounts
+from finetune_operator.api.status import ContinuousStatus, TrialCounts, Usage
 from finetune_operator.facts import RunState
 from finetune_operator.observed import Observed
 from finetune_operator.plan_agents import AgentsPlanner
@@ -60,19 +60,20 @@ class _Planner(AgentsPlanner, OutcomePlanner):
         return self._advance()
 
     def _delete(self) -> Plan[SweepRunStatus]:
-        """Cancels the sweep, so that no agent anywhere goes on with it; the children go by their owner reference."""
+        """Cancels its sweeps, so that no agent anywhere goes on with them; the children go by their owner reference.
+
+        They are found by their mark and not by the status, which a crash may have left without one that was created.
+        """
         if not self.observed.finalizer:
             return Plan(None)
-        sweep_id = self.status.sweep.id if self.status.sweep else None
-        stopped = sweep_id is None or self.tracker.missing or (self.sweep is not None and self.sweep.over)
         late = self.observed.deleted_for is not None and self.observed.deleted_for >= _RELEASE_AFTER
         unusable = self.observed.credentials is not None
-        if stopped or late or unusable:
+        if late or unusable:
             return Plan(None, (SetFinalizer(present=False),))
         if self.observed.results.problem or self.tracker.problem:
             return Plan(None, (), SOON)
-        assert sweep_id is not None
-        return Plan(None, (SetSweepState(sweep_id, "CANCELED"), SetFinalizer(present=False)))
+        mark = names.sweep_mark(self.observed.identity.uid)
+        return Plan(None, (CancelSweeps(mark), SetFinalizer(present=False)))
 
     def _restart(self) -> bool:
         if self.status.observed_generation == self.generation:
@@ -103,6 +104,7 @@ class _Planner(AgentsPlanner, OutcomePlanner):
             round=number,
             spec_hash=lifecycle.fingerprint(self.spec),
             start_time=self.now,
+            usage=Usage(updated_at=self.now),
             selector=jobs.agent_selector(self.observed.identity),
             active_agents=0,
             trials=TrialCounts(),
@@ -133,7 +135,9 @@ class _Planner(AgentsPlanner, OutcomePlanner):
             else:
                 requeue = SOON
         active = sum(pod.active and not pod.deleting for pod in self.pods)
-        self.update(active_agents=active, observed_generation=self.generation)
+        self.update(observed_generation=self.generation)
+        if not active:
+            self.update(active_agents=0)  # said once, when all have left
         if active:
             requeue = SOON
         if self.observed.finalizer and not active:

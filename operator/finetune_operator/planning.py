@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from finetune_operator import lifecycle, usage
+from finetune_operator import lifecycle, promotion, usage
 from finetune_operator.actions import Action, DeleteJob, PatchJob, Plan
 from finetune_operator.api import FinetuneJob, FinetuneJobStatus, SweepRun, SweepRunStatus
+from finetune_operator.api.shared import PromotionSpec
 from finetune_operator.facts import JobFacts, PodFacts
 from finetune_operator.observed import Observed
 
@@ -21,7 +24,31 @@ RETRY = timedelta(seconds=5)
 """Pause before a missing Secret or an unusable tracker is tried again."""
 CLOCK_GRAIN = timedelta(seconds=1)
 """Kubernetes writes times in whole seconds."""
+MOST_PREEMPTIONS = 10
+"""Times that pods may leave as preempted although nobody evicted or deleted them, without anything coming to an end."""
+_REGISTRY_RETRY = timedelta(seconds=10)
 _USAGE_EVERY = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Where a promotion stands.
+
+    Attributes:
+        requeue: When to look again, None when it needs nothing more by itself.
+        news: Whether it has come to another decision.
+    """
+
+    state: str
+    requeue: timedelta | None
+    news: bool
+
+
+def just_ended(pods: Sequence[PodFacts], now: datetime) -> bool:
+    """Whether there were pods, and the last has ended a moment ago."""
+    if not pods or any(pod.active for pod in pods):
+        return False
+    return now - max((pod.finished_at for pod in pods if pod.finished_at), default=now) < SOON
 
 
 class Planner(Generic[ResourceT, StatusT]):
@@ -65,15 +92,33 @@ class Planner(Generic[ResourceT, StatusT]):
         """Counts GPU-hours; a status write for them alone is made once a minute, and before a pod is gone."""
         assert self.status.start_time is not None
         gpus = self.trainer.resources.gpus
-        self.usage = usage.advance(self.status.usage, self.pods, gpus, self.status.start_time, self.now)
-        since = self.status.usage.updated_at if self.status.usage else None
-        leaving = any(
-            pod.started_at and (pod.deleting or (pod.finished_at and since and pod.finished_at > since))
-            for pod in self.pods
-        )
+        gone: list[PodFacts] = [pod for pod in self.observed.departed if pod.round == self.status.round]
+        self.usage = usage.advance(self.status.usage, [*self.pods, *gone], gpus, self.status.start_time, self.now)
+        leaving = bool(gone) or any(pod.started_at and pod.deleting for pod in self.pods)
         changed = self.status.usage is None or self.status.usage.gpu_hours != self.usage.gpu_hours
         if (leaving and changed) or usage.worth_writing(self.status.usage, self.usage, _USAGE_EVERY):
             self.update(usage=self.usage)
+
+    def judge(self, rule: PromotionSpec, candidate: promotion.Candidate, evidence: promotion.Evidence) -> Decided:
+        """Takes the promotion of a result one step on. A regression suite that was not measured has not passed."""
+        asked = max(evidence.suites_total, len(self.trainer.regression_suites))
+        before, found = self.status.promotion, self.observed.results
+        step = promotion.step(
+            rule,
+            before,
+            candidate,
+            replace(evidence, suites_total=asked),
+            self.observed.annotations,
+            found.promoted,
+            self.now,
+        )
+        self.update(promotion=step.status)
+        self.status = lifecycle.promoted(self.status, self.generation, self.now)
+        if step.action is None:
+            return Decided(step.status.state, None, step.status != before)
+        if self.observed.credentials is None and not found.problem:
+            self.actions.append(step.action)
+        return Decided(step.status.state, _REGISTRY_RETRY, news=False)
 
     def job(self) -> JobFacts | None:
         """The Job of the current attempt."""

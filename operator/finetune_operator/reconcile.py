@@ -24,6 +24,7 @@ from finetune_operator.store import Key, Store
 
 logger = logging.getLogger(__name__)
 
+_NUMBERS = {"trials", "activeAgents", "bestRun", "conditions", "stages"}
 _PASSES = 6
 """Plans in a row within one reconcile: each follows on what the one before has brought."""
 
@@ -39,7 +40,11 @@ def parse(kind: str, body: dict[str, Any]) -> SweepRun | FinetuneJob:
 
 
 class Reconciler:
-    """Brings one resource a step nearer to its spec."""
+    """Brings one resource a step nearer to its spec.
+
+    Args:
+        spacing: Least seconds between a status write and one that changes numbers alone.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Reconciler:
         executor: Executor,
         recorder: Recorder,
         metrics: Metrics,
+        spacing: float,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -56,6 +62,12 @@ class Reconciler:
         self._executor = executor
         self._recorder = recorder
         self._metrics = metrics
+        self._spacing = spacing
+        self._written: dict[Key, float] = {}
+
+    def forget(self, key: Key) -> None:
+        """A resource is gone."""
+        self._written.pop(key, None)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconciles a resource; returns the seconds after which to look again, None for not before something happens.
@@ -90,8 +102,10 @@ class Reconciler:
                 results = await self._executor.run(key, body, resource, plan.actions, results)
                 if results.problem is not None:
                     continue  # what was planned has not come about: say that instead
-            if plan.status is not None:
-                await self._write(key, body, resource.status, plan.status)
+                if results != known:
+                    continue  # what it brought makes the status that is worth writing
+            if plan.status is not None and (wait := await self._write(key, body, resource.status, plan.status)):
+                return wait
             if not plan.actions and (plan.requeue is None or plan.requeue.total_seconds() > 0):
                 return plan.requeue.total_seconds() if plan.requeue else None
             if plan.actions and results == known:
@@ -128,10 +142,15 @@ class Reconciler:
         body: dict[str, Any],
         old: SweepRunStatus | FinetuneJobStatus,
         new: SweepRunStatus | FinetuneJobStatus,
-    ) -> None:
-        patch = c.merge_patch(body.get("status") or {}, new.to_wire())
+    ) -> float:
+        """Writes what has changed; returns the seconds that this has to wait for, 0 when it is done."""
+        before = body.get("status") or {}
+        patch = c.merge_patch(before, new.to_wire())
         if not patch:
-            return
+            return 0.0
+        pause = self._written.get(key, float("-inf")) + self._spacing - time.monotonic()
+        if pause > 0 and only_numbers(before, patch):
+            return pause
         current = self._store.get(key) or body
         version = current["metadata"]["resourceVersion"]
         document = {"metadata": {"resourceVersion": version}, "status": patch}
@@ -139,9 +158,23 @@ class Reconciler:
             written = await self._cluster.patch(key.plural, key.namespace, key.name, document, "status")
         except NotFoundError:
             self._store.remove(key, body["metadata"]["uid"])
-            return
+            return 0.0
         self._store.update(key, written)
-        await self._recorder.record(key, body, old, new)
+        self._written[key] = time.monotonic()
+        self._recorder.record(key, body, old, new)
+        return 0.0
+
+
+def only_numbers(status: dict[str, Any], patch: dict[str, Any]) -> bool:
+    """Whether a status patch tells of progress alone: counts and sentences, no condition, no reason, no cost."""
+    if not patch.keys() <= _NUMBERS:
+        return False
+
+    def facts(document: dict[str, Any]) -> list[Any]:
+        conditions = [{**condition, "message": ""} for condition in document.get("conditions") or ()]
+        return [conditions, [(stage.get("state"), stage.get("sweep")) for stage in document.get("stages") or ()]]
+
+    return facts({**status, **patch}) == facts(status)
 
 
 def _status(kind: str, body: dict[str, Any]) -> SweepRunStatus | FinetuneJobStatus:

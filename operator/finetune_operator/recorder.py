@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from datetime import UTC, datetime
@@ -57,15 +58,35 @@ _WARNINGS = frozenset(
 )
 
 
+_BACKLOG = 10_000
+"""Events that wait to be written; when there are more, the newest are lost."""
+
+
 class Recorder:
-    """Writes Events and metrics after a status has been written."""
+    """Writes Events and metrics after a status has been written; no reconcile waits for an Event."""
 
     def __init__(self, cluster: Cluster, metrics: Metrics) -> None:
         self._cluster = cluster
         self._metrics = metrics
+        self._backlog: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_BACKLOG)
 
-    async def record(self, key: Key, body: dict[str, Any], old: AnyStatus, new: AnyStatus) -> None:
-        """Tells of what has changed. An Event that cannot be written is lost, and only that."""
+    async def run(self) -> None:
+        """Writes Events until cancelled. One that cannot be written is lost, and only that."""
+        while True:
+            event = await self._backlog.get()
+            try:
+                await self._cluster.create("events", event)
+            except ClusterError as error:
+                logger.warning("an Event could not be written: %s", error)
+            finally:
+                self._backlog.task_done()
+
+    async def flush(self) -> None:
+        """Waits until all Events are written."""
+        await self._backlog.join()
+
+    def record(self, key: Key, body: dict[str, Any], old: AnyStatus, new: AnyStatus) -> None:
+        """Tells of what has changed."""
         self._measure(key, old, new)
         metadata = body["metadata"]
         for kind, reason, message in transitions(old, new):
@@ -102,9 +123,9 @@ class Recorder:
                 "count": 1,
             }
             try:
-                await self._cluster.create("events", event)
-            except ClusterError as error:
-                logger.warning("an Event could not be written: %s", error)
+                self._backlog.put_nowait(event)
+            except asyncio.QueueFull:
+                logger.warning("an Event is lost: the API server is too slow")
 
     def forget(self, key: Key) -> None:
         """Drops the metrics of a resource that is gone."""

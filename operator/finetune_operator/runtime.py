@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from prometheus_client import start_http_server
 from finetune_operator.cluster import Cluster
 from finetune_operator.errors import ConflictError, EdgeError
 from finetune_operator.execute import Executor
+from finetune_operator.facts import JobFacts, PodFacts
 from finetune_operator.hub import TrackerHub
 from finetune_operator.lease import Election
 from finetune_operator.metrics import Metrics
@@ -28,7 +30,8 @@ from finetune_operator.reconcile import Reconciler
 from finetune_operator.recorder import Recorder
 from finetune_operator.secrets import ApiKeys
 from finetune_operator.settings import Settings
-from finetune_operator.store import Key, Store
+from finetune_operator.store import Children, Key, Store
+from finetune_operator.watch import Reflector
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,11 @@ STUCK_AFTER = 300.0
 """Seconds of queue lag after which liveness fails."""
 _SETTLE = 1.0
 """Pause after start, in which the first lists come in, so that a thousand objects are one wave of work."""
+
+_NUMBERS_EVERY = 2.0
+"""Seconds between status writes of one resource that tell of progress alone."""
+_FLUSH = 2.0
+"""Longest wait at the end for Events to be written."""
 
 
 class Runtime:
@@ -53,7 +61,23 @@ class Runtime:
         self._observer = Observer(self.store, self.cluster, self.hub, keys, settings.defaults)
         executor = Executor(self.store, self.cluster, self._observer)
         self._recorder = Recorder(self.cluster, self.metrics)
-        self._reconciler = Reconciler(self.store, self.cluster, self._observer, executor, self._recorder, self.metrics)
+        self._reconciler = Reconciler(
+            self.store,
+            self.cluster,
+            self._observer,
+            executor,
+            self._recorder,
+            self.metrics,
+            spacing=min(_NUMBERS_EVERY, settings.poll_seconds),
+        )
+        self._reflectors = [
+            reflector
+            for namespace in settings.namespaces or (None,)
+            for reflector in (
+                self._reflector("jobs", namespace, self.store.jobs),
+                self._reflector("pods", namespace, self.store.pods),
+            )
+        ]
         self._election: Election | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -64,6 +88,8 @@ class Runtime:
             where = (self.settings.lease_namespace, self.settings.lease)
             self._election = Election(self.cluster, *where, me, _abdicate)
             self._tasks.append(asyncio.create_task(self._election.run(), name="election"))
+        self._tasks.append(asyncio.create_task(self._recorder.run(), name="recorder"))
+        self._tasks += [asyncio.create_task(reflector.run(), name="reflector") for reflector in self._reflectors]
         self._tasks += [
             asyncio.create_task(self._work(), name=f"worker-{number}") for number in range(self.settings.workers)
         ]
@@ -75,6 +101,9 @@ class Runtime:
 
     async def stop(self) -> None:
         """Stops the workers and gives everything back."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH):
+                await self._recorder.flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -95,26 +124,45 @@ class Runtime:
                 self.hub.forget(key)
                 self.queue.forget(key)
                 self._recorder.forget(key)
+                self._reconciler.forget(key)
             self._observer.forget(metadata["uid"])
-        else:
-            self.store.update(key, body)
+        elif self.store.update(key, body):
             self.queue.add(key)
         if kind == "SweepRun":
             for dependant in self.store.dependants(key):
                 self.queue.add(dependant)
 
-    def child_event(self, plural: str, event: str | None, body: dict[str, Any]) -> None:
-        """A child Job or pod was seen, changed or deleted."""
-        children = self.store.jobs if plural == "jobs" else self.store.pods
-        owner = children.remove(body) if event == "DELETED" else children.update(body)
-        if owner is not None and (key := self.store.owner(owner)) is not None:
-            self.queue.add(key)
+    def _reflector(
+        self, plural: str, namespace: str | None, children: Children[JobFacts] | Children[PodFacts]
+    ) -> Reflector:
+        """Keeps an index of children whole, and marks the resources that they belong to."""
+
+        def mark(owner: str | None) -> None:
+            if owner is not None and (key := self.store.owner(owner)) is not None:
+                self.queue.add(key)
+
+        def listed(bodies: Sequence[dict[str, Any]]) -> None:
+            for owner in children.replace(bodies, namespace):
+                mark(owner)
+
+        def seen(event: str, body: dict[str, Any]) -> None:
+            if event != "DELETED":
+                mark(children.update(body))
+                return
+            owner = children.remove(body)
+            if plural == "pods" and owner is not None:
+                self.store.departed.add(owner, body, datetime.now(UTC))
+            mark(owner)
+
+        return Reflector(self.cluster, plural, namespace, listed, seen)
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
         if self._election is not None:
             await self._election.leading.wait()
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
         await asyncio.sleep(_SETTLE)
         while True:
             key = await self.queue.get()

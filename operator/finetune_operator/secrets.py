@@ -12,7 +12,7 @@ from finetune_operator.cluster import Cluster
 from finetune_operator.errors import ForbiddenError, NotFoundError
 
 _FRESH = 30.0
-"""Seconds for which a key that was read is used without reading it again."""
+"""Seconds for which a key that was read is used without reading it again, where something is about to start."""
 
 
 class ApiKeys:
@@ -22,8 +22,13 @@ class ApiKeys:
         self._cluster = cluster
         self._known: dict[tuple[str, str, str], tuple[float, str]] = {}
 
-    async def read(self, namespace: str, reference: SecretKeyRef) -> str | Problem:
+    async def read(self, namespace: str, reference: SecretKeyRef, *, running: bool = False) -> str | Problem:
         """The key, or why there is none.
+
+        Args:
+            namespace: Of the Secret, which is that of the resource.
+            reference: Its name and key.
+            running: Pods run that hold the key already: as long as the tracker takes it, it is not read again.
 
         Raises:
             ClusterError: The API server could not be asked.
@@ -31,7 +36,7 @@ class ApiKeys:
         now = asyncio.get_running_loop().time()
         identity = (namespace, reference.name, reference.key)
         known = self._known.get(identity)
-        if known is not None and now - known[0] < _FRESH:
+        if known is not None and (now - known[0] < _FRESH or (running and known[0] > float("-inf"))):
             return known[1]
         where = f"Secret {reference.name} in namespace {namespace}"
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from finetune_operator import names
 from finetune_operator.facts import JobFacts, PodFacts
 
 FactsT = TypeVar("FactsT", JobFacts, PodFacts)
+_TOMBSTONES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +35,24 @@ def _version(body: dict[str, Any]) -> int:
 
 
 class Children(Generic[FactsT]):
-    """Children of one kind, by the uid of the resource they belong to."""
+    """Children of one kind, by the uid of the resource they belong to.
+
+    What a write returned is taken in at once, beside what the watch tells; versions and tombstones see to it that
+    neither undoes the other.
+    """
 
     def __init__(self, parse: Callable[[dict[str, Any]], FactsT]) -> None:
         self._parse: Callable[[dict[str, Any]], FactsT] = parse
         self._by_owner: dict[str, dict[str, tuple[int, FactsT]]] = {}
+        self._namespaces: dict[str, str] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
 
     def update(self, body: dict[str, Any]) -> str | None:
         """Takes in an object; an older version than the known one is ignored. Returns the uid of its owner."""
         owner = body["metadata"].get("labels", {}).get(names.UID_LABEL)
-        if owner is None:
+        if owner is None or body["metadata"]["uid"] in self._gone:
             return None
+        self._namespaces[owner] = body["metadata"]["namespace"]
         siblings = self._by_owner.setdefault(owner, {})
         name, version = body["metadata"]["name"], _version(body)
         known = siblings.get(name)
@@ -57,24 +67,60 @@ class Children(Generic[FactsT]):
         known = siblings.get(body["metadata"]["name"])
         if known and known[0] <= _version(body):
             del siblings[body["metadata"]["name"]]
-        if not siblings:
-            self._by_owner.pop(owner, None)
+        self._gone[body["metadata"]["uid"]] = None
+        while len(self._gone) > _TOMBSTONES:
+            self._gone.popitem(last=False)
+        if not siblings and owner:
+            self.forget(owner)
         return str(owner) if owner else None
 
-    def replace(self, owner: str, bodies: Iterable[dict[str, Any]]) -> None:
-        """Takes in the whole list of an owner's children, freshly read."""
-        self._by_owner.pop(owner, None)
-        for body in bodies:
-            self.update(body)
+    def replace(self, bodies: Iterable[dict[str, Any]], namespace: str | None = None) -> set[str]:
+        """Takes in a whole list, of a namespace or of all; returns the owners that it may have changed."""
+        touched = {owner for owner, home in self._namespaces.items() if namespace in (None, home)}
+        for owner in touched:
+            self._by_owner.pop(owner, None)
+        touched |= {owner for owner in map(self.update, bodies) if owner is not None}
+        for owner in touched - self._by_owner.keys():
+            self.forget(owner)
+        return touched
 
     def forget(self, owner: str) -> None:
         """Forgets all children of an owner."""
         self._by_owner.pop(owner, None)
+        self._namespaces.pop(owner, None)
 
     def of(self, owner: str) -> tuple[FactsT, ...]:
         """Children of an owner, by name."""
         siblings = self._by_owner.get(owner, {})
         return tuple(facts for _, (_, facts) in sorted(siblings.items()))
+
+
+class Departed:
+    """Pods that were deleted while they ran, kept until the time that they have run since is counted."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[str, list[PodFacts]] = {}
+
+    def add(self, owner: str, body: dict[str, Any], now: datetime) -> None:
+        """Takes in a pod as its deletion showed it; one that was killed without a last word ended now."""
+        pod = PodFacts.from_object(body)
+        if pod.started_at is not None:
+            self._by_owner.setdefault(owner, []).append(replace(pod, finished_at=pod.finished_at or now))
+
+    def drop(self, owner: str, until: datetime) -> None:
+        """Forgets those whose time has been counted up to a moment after their end."""
+        if owner in self._by_owner:
+            kept = [pod for pod in self._by_owner.pop(owner) if pod.finished_at and pod.finished_at > until]
+            if kept:
+                self._by_owner[owner] = kept
+
+    def of(self, owner: str) -> tuple[PodFacts, ...]:
+        """Those of an owner."""
+        return tuple(self._by_owner.get(owner, ()))
+
+    def forget(self, owner: str) -> None:
+        """Forgets all of an owner."""
+        self._by_owner.pop(owner, None)
 
 
 class Store:
@@ -83,28 +129,40 @@ class Store:
     def __init__(self) -> None:
         self.jobs = Children(JobFacts.from_object)
         self.pods = Children(PodFacts.from_object)
+        self.departed = Departed()
         self._resources: dict[Key, dict[str, Any]] = {}
         self._keys: dict[str, Key] = {}
+        self._dependants: dict[Key, set[Key]] = {}
 
-    def update(self, key: Key, body: dict[str, Any]) -> None:
-        """Takes in a custom resource; an older version than the known one is ignored."""
+    def update(self, key: Key, body: dict[str, Any]) -> bool:
+        """Takes in a custom resource; False if it is no newer than the known one, such as the echo of our own write."""
         known = self._resources.get(key)
         same = known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]
-        if known is not None and same and _version(known) > _version(body):
-            return
+        if known is not None and same and _version(known) >= _version(body):
+            return False
         metadata = {field: value for field, value in body["metadata"].items() if field != "managedFields"}
+        if known is not None and (source := _source(key, known)) is not None:
+            self._dependants[source].discard(key)
+        if (source := _source(key, body)) is not None:
+            self._dependants.setdefault(source, set()).add(key)
         self._resources[key] = {**body, "metadata": metadata}
         self._keys[metadata["uid"]] = key
+        return True
 
     def remove(self, key: Key, uid: str) -> bool:
         """Forgets a custom resource and its children; False if the name belongs to a newer one already."""
         self._keys.pop(uid, None)
         self.jobs.forget(uid)
         self.pods.forget(uid)
+        self.departed.forget(uid)
         known = self._resources.get(key)
         if known is None or known["metadata"]["uid"] != uid:
             return known is None
         del self._resources[key]
+        if (source := _source(key, known)) is not None:
+            self._dependants[source].discard(key)
+            if not self._dependants[source]:
+                del self._dependants[source]
         return True
 
     def get(self, key: Key) -> dict[str, Any] | None:
@@ -115,17 +173,13 @@ class Store:
         """The resource with a uid."""
         return self._keys.get(uid)
 
-    def resources(self) -> Iterator[tuple[Key, dict[str, Any]]]:
-        """All custom resources."""
-        return iter(list(self._resources.items()))
-
     def dependants(self, key: Key) -> list[Key]:
         """FinetuneJobs that take their hyperparameters from a SweepRun."""
-        found = []
-        for other, body in self._resources.items():
-            if other.kind != "FinetuneJob" or other.namespace != key.namespace:
-                continue
-            source = (body.get("spec") or {}).get("hyperparametersFrom") or {}
-            if isinstance(source, dict) and (source.get("sweepRunRef") or {}).get("name") == key.name:
-                found.append(other)
-        return found
+        return list(self._dependants.get(key, ()))
+
+
+def _source(key: Key, body: dict[str, Any]) -> Key | None:
+    """The SweepRun that a FinetuneJob takes its hyperparameters from."""
+    source = (body.get("spec") or {}).get("hyperparametersFrom") or {}
+    name = (source.get("sweepRunRef") or {}).get("name") if isinstance(source, dict) else None
+    return Key("SweepRun", key.namespace, name) if key.kind == "FinetuneJob" and isinstance(name, str) else None

@@ -7,135 +7,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import yaml
 
+from finetune_operator import queries
 from finetune_operator.actions import CreateSweep, Promoted
 from finetune_operator.api.shared import RegistrySpec
 from finetune_operator.errors import ThrottledError, TrackerError, UnauthorizedError
-from finetune_operator.facts import RunFacts, SweepFacts, parse_config
+from finetune_operator.facts import RunFacts, parse_config
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _PAGE = 200
-
-_VIEWER = "query Viewer { viewer { id entity username } }"
-
-_FIND_SWEEPS = """
-query Sweeps($project: String!, $entity: String!, $cursor: String, $perPage: Int = 100) {
-  project(name: $project, entityName: $entity) {
-    sweeps(after: $cursor, first: $perPage) {
-      edges { node { id name state description createdAt } }
-      pageInfo { endCursor hasNextPage }
-    }
-  }
-}
-"""
-
-_SWEEP = """
-query Sweep($project: String!, $entity: String!, $sweep: String!) {
-  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { id state } }
-}
-"""
-
-_SWEEP_STATES = """
-query SweepStates($project: String!, $entity: String!) {
-  project(name: $project, entityName: $entity) { name %s }
-}
-"""
-
-_UPSERT_SWEEP = """
-mutation UpsertSweep(
-  $id: ID, $config: String, $description: String, $entityName: String, $projectName: String, $state: String,
-  $displayName: String, $priorRunsFilters: JSONString
-) {
-  upsertSweep(input: {
-    id: $id, config: $config, description: $description, entityName: $entityName, projectName: $projectName,
-    state: $state, displayName: $displayName, priorRunsFilters: $priorRunsFilters
-  }) {
-    sweep { id name project { id name entity { id name } } }
-    configValidationWarnings
-  }
-}
-"""
-
-_RUNS = """
-query Runs(
-  $project: String!, $entity: String!, $cursor: String, $perPage: Int = 50, $order: String, $filters: JSONString
-) {
-  project(name: $project, entityName: $entity) {
-    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
-      edges { node { id name displayName state config summaryMetrics createdAt sweepName } cursor }
-      pageInfo { endCursor hasNextPage }
-    }
-  }
-}
-"""
-
-_RUN = """
-query Run($project: String!, $entity: String!, $name: String!) {
-  project(name: $project, entityName: $entity) {
-    run(name: $name) {
-      id name displayName state config summaryMetrics createdAt
-      outputArtifacts(first: 50) {
-        edges {
-          node {
-            id
-            state
-            versionIndex
-            artifactType { name }
-            artifactSequence { name project { name entity { name } } }
-          }
-        }
-      }
-    }
-  }
-}
-"""
-
-_STOP_RUN = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
-
-_MEMBERSHIP = """
-query ArtifactMembershipByName($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) {
-    artifactCollectionMembership(name: $name) {
-      id
-      versionIndex
-      artifact { id versionIndex state }
-      artifactCollection { name }
-    }
-  }
-}
-"""
-
-_ARTIFACT = """
-query ArtifactMembershipByName($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) {
-    artifactCollectionMembership(name: $name) { id versionIndex artifact { id metadata } }
-  }
-}
-"""
-
-_LINK_ARTIFACT = """
-mutation LinkArtifact($input: LinkArtifactInput!) {
-  linkArtifact(input: $input) { versionIndex }
-}
-"""
-
-_ADD_ALIASES = "mutation AddAliases($input: AddAliasesInput!) { addAliases(input: $input) { success } }"
-
-_ORGANIZATION = """
-query FetchOrgInfoFromEntity($entity: String!) {
-  entity(name: $entity) { organization { name orgEntity { name } } }
-}
-"""
 
 
 def app_url(base_url: str) -> str:
     """Address of the pages that belong to an API server."""
     return "https://wandb.ai" if base_url == "https://api.wandb.ai" else base_url
+
+
+@dataclass(frozen=True, slots=True)
+class SweepNode:
+    """A sweep as the tracker has it: its state, and how many runs it has."""
+
+    state: str
+    run_count: int
 
 
 class WandbClient:
@@ -152,30 +50,34 @@ class WandbClient:
         self, session: aiohttp.ClientSession, base_url: str, api_key: str, observe: Callable[[str, str], None]
     ) -> None:
         self._session = session
-        self._base_url = base_url
+        self.base_url = base_url
         self._authorization = aiohttp.encode_basic_auth("api", api_key)
         self._observe = observe
 
     async def default_entity(self) -> str:
         """The entity that the key's runs go to by default."""
-        viewer = (await self._query("Viewer", _VIEWER, {})).get("viewer")
+        viewer = (await self._query("Viewer", queries.VIEWER, {})).get("viewer")
         if not viewer:
             raise UnauthorizedError("the tracker does not accept the API key")
         return str(viewer.get("entity") or viewer.get("username"))
 
-    async def find_sweeps(self, entity: str, project: str, token: str) -> list[str]:
-        """Ids of the sweeps that carry `token` in their description, oldest first."""
-        found: list[tuple[str, str]] = []
+    async def find_sweeps(self, entity: str, project: str, mark: str) -> dict[str, str]:
+        """State by id of the sweeps whose description is `mark`, or `mark:` and more; oldest first."""
+        found: list[tuple[str, str, str]] = []
         cursor = None
         while True:
             variables = {"entity": entity, "project": project, "cursor": cursor}
-            answer = (await self._query("Sweeps", _FIND_SWEEPS, variables)).get("project") or {}
+            answer = (await self._query("Sweeps", queries.FIND_SWEEPS, variables)).get("project") or {}
             page = answer.get("sweeps") or {"edges": [], "pageInfo": {}}
             nodes = [edge["node"] for edge in page["edges"]]
-            found += [(node.get("createdAt") or "", node["name"]) for node in nodes if node.get("description") == token]
+            found += [
+                (node.get("createdAt") or "", node["name"], node["state"])
+                for node in nodes
+                if f"{node.get('description')}:".startswith(f"{mark}:")
+            ]
             cursor = page["pageInfo"].get("endCursor")
             if not page["pageInfo"].get("hasNextPage"):
-                return [name for _, name in sorted(found)]
+                return {name: state for _, name, state in sorted(found)}
 
     async def create_sweep(self, entity: str, project: str, sweep: CreateSweep) -> str:
         """Creates a sweep; returns its id. The configuration goes as YAML that writes floats unmistakably."""
@@ -188,60 +90,62 @@ class WandbClient:
         }
         if sweep.prior_runs:  # as the SDK's `wandb.sweep(prior_runs=...)` writes it
             variables["priorRunsFilters"] = json.dumps({"$or": [{"name": run} for run in sweep.prior_runs]})
-        answer = await self._query("UpsertSweep", _UPSERT_SWEEP, variables)
+        answer = await self._query("UpsertSweep", queries.UPSERT_SWEEP, variables)
         return str(answer["upsertSweep"]["sweep"]["name"])
 
     async def set_sweep_state(self, entity: str, project: str, sweep: str, state: str) -> None:
         """Sets RUNNING, PAUSED, FINISHED or CANCELED."""
-        found = await self._query("Sweep", _SWEEP, {"project": project, "entity": entity, "sweep": sweep})
+        found = await self._query("Sweep", queries.SWEEP, {"project": project, "entity": entity, "sweep": sweep})
         node = (found.get("project") or {}).get("sweep")
         if node is None:
             return
         variables = {"id": node["id"], "state": state, "entityName": entity, "projectName": project}
-        await self._query("UpsertSweep", _UPSERT_SWEEP, variables)
+        await self._query("UpsertSweep", queries.UPSERT_SWEEP, variables)
 
-    async def read_sweeps(self, entity: str, project: str, sweeps: Sequence[str]) -> dict[str, SweepFacts | None]:
-        """State and runs of several sweeps; None for one that does not exist."""
-        read_at = datetime.now(UTC)
-        wanted = "".join(f's{i}: sweep(sweepName: "{name}") {{ name state }} ' for i, name in enumerate(sweeps))
-        variables = {"project": project, "entity": entity}
-        states = (await self._query("SweepStates", _SWEEP_STATES % wanted, variables)).get("project")
-        nodes = {name: (states or {}).get(f"s{i}") for i, name in enumerate(sweeps)}
-        present = [name for name, node in nodes.items() if node]
-        runs = await self._read_runs(entity, project, present) if present else {}
-        page = f"{app_url(self._base_url)}/{entity}/{project}/sweeps"
+    async def read_sweeps(
+        self, entity: str, project: str, sweeps: Sequence[str], filters: dict[str, Any]
+    ) -> tuple[dict[str, SweepNode | None], dict[str, list[RunFacts]]]:
+        """Several sweeps (None for one that does not exist), and without their summaries the runs that a filter names.
+
+        One request, as long as the runs are no more than a page.
+        """
+        wanted = "".join(
+            f's{i}: sweep(sweepName: "{name}") {{ name state runCount }} ' for i, name in enumerate(sweeps)
+        )
+        variables = {"project": project, "entity": entity, "filters": json.dumps(filters), "perPage": _PAGE}
+        answer = (await self._query("SweepsAndRuns", queries.SWEEPS_AND_RUNS % wanted, variables)).get("project") or {}
+        nodes = {name: answer.get(f"s{i}") for i, name in enumerate(sweeps)}
+        page = answer.get("runs") or {"edges": [], "pageInfo": {}}
+        runs = _by_sweep(page["edges"])
+        if page["pageInfo"].get("hasNextPage"):
+            runs = await self.read_runs(entity, project, filters)
         return {
-            name: SweepFacts(name, node["state"], f"{page}/{name}", tuple(runs.get(name, ())), read_at)
-            if node
-            else None
-            for name, node in nodes.items()
-        }
+            name: SweepNode(node["state"], node["runCount"]) if node else None for name, node in nodes.items()
+        }, runs
 
-    async def _read_runs(self, entity: str, project: str, sweeps: Sequence[str]) -> dict[str, list[RunFacts]]:
-        clauses = [{"sweep": name} for name in sweeps]
-        filters = json.dumps(clauses[0] if len(clauses) == 1 else {"$or": clauses})
-        runs: dict[str, list[RunFacts]] = {}
+    async def read_runs(self, entity: str, project: str, filters: dict[str, Any]) -> dict[str, list[RunFacts]]:
+        """The runs that a filter names, oldest first, by the name of their sweep."""
+        edges: list[dict[str, Any]] = []
         cursor = None
         while True:
             variables = {
                 "entity": entity,
                 "project": project,
-                "filters": filters,
+                "filters": json.dumps(filters),
                 "order": "+created_at",
                 "perPage": _PAGE,
                 "cursor": cursor,
             }
-            answer = (await self._query("Runs", _RUNS, variables)).get("project") or {}
+            answer = (await self._query("Runs", queries.RUNS, variables)).get("project") or {}
             page = answer.get("runs") or {"edges": [], "pageInfo": {}}
-            for edge in page["edges"]:
-                runs.setdefault(edge["node"].get("sweepName") or sweeps[0], []).append(_run(edge["node"]))
+            edges += page["edges"]
             cursor = page["pageInfo"].get("endCursor")
             if not page["pageInfo"].get("hasNextPage"):
-                return runs
+                return _by_sweep(edges)
 
     async def read_run(self, entity: str, project: str, name: str) -> RunFacts | None:
         """One run, or None."""
-        answer = await self._query("Run", _RUN, {"entity": entity, "project": project, "name": name})
+        answer = await self._query("Run", queries.RUN, {"entity": entity, "project": project, "name": name})
         node = (answer.get("project") or {}).get("run")
         return _run(node) if node else None
 
@@ -249,7 +153,7 @@ class WandbClient:
         """Version and metadata of an artifact (`wandb-artifact://[[entity/]project/]name[:alias]`), or None."""
         owner, where, artifact = _artifact_path(name, entity, project)
         variables = {"entity": owner, "project": where, "name": artifact}
-        answer = await self._query("ArtifactMembershipByName", _ARTIFACT, variables)
+        answer = await self._query("ArtifactMembershipByName", queries.ARTIFACT, variables)
         found = (answer.get("project") or {}).get("artifactCollectionMembership")
         if not found:
             return None
@@ -257,10 +161,10 @@ class WandbClient:
 
     async def stop_run(self, entity: str, project: str, name: str) -> None:
         """Asks a run to stop."""
-        answer = await self._query("Run", _RUN, {"entity": entity, "project": project, "name": name})
+        answer = await self._query("Run", queries.RUN, {"entity": entity, "project": project, "name": name})
         node = (answer.get("project") or {}).get("run")
         if node:
-            await self._query("StopRun", _STOP_RUN, {"id": node["id"]})
+            await self._query("StopRun", queries.STOP_RUN, {"id": node["id"]})
 
     # -- registry ------------------------------------------------------------------------------------------------------
 
@@ -290,19 +194,19 @@ class WandbClient:
             "projectName": registry.project,
             "aliases": [{"artifactCollectionName": registry.model, "alias": alias} for alias in registry.aliases],
         }
-        answer = await self._query("LinkArtifact", _LINK_ARTIFACT, {"input": link})
+        answer = await self._query("LinkArtifact", queries.LINK_ARTIFACT, {"input": link})
         return Promoted(version=f"v{answer['linkArtifact']['versionIndex']}", previous=_version(holder))
 
     async def _registry_entity(self, entity: str, project: str) -> str:
         if not project.startswith("wandb-registry-"):
             return entity
-        answer = await self._query("FetchOrgInfoFromEntity", _ORGANIZATION, {"entity": entity})
+        answer = await self._query("FetchOrgInfoFromEntity", queries.ORGANIZATION, {"entity": entity})
         organization = (answer.get("entity") or {}).get("organization") or {}
         return str((organization.get("orgEntity") or {}).get("name") or entity)
 
     async def _membership(self, entity: str, project: str, name: str) -> dict[str, Any] | None:
         variables = {"entity": entity, "project": project, "name": name}
-        answer = await self._query("ArtifactMembershipByName", _MEMBERSHIP, variables)
+        answer = await self._query("ArtifactMembershipByName", queries.MEMBERSHIP, variables)
         return (answer.get("project") or {}).get("artifactCollectionMembership")
 
     async def _alias(self, entity: str, registry: RegistrySpec, artifact_id: str) -> None:
@@ -315,7 +219,7 @@ class WandbClient:
             }
             for alias in registry.aliases
         ]
-        await self._query("AddAliases", _ADD_ALIASES, {"input": {"artifactID": artifact_id, "aliases": aliases}})
+        await self._query("AddAliases", queries.ADD_ALIASES, {"input": {"artifactID": artifact_id, "aliases": aliases}})
 
     # -- wire ----------------------------------------------------------------------------------------------------------
 
@@ -339,24 +243,24 @@ class WandbClient:
         headers = {"Authorization": self._authorization}
         try:
             async with self._session.post(
-                f"{self._base_url}/graphql", json=body, headers=headers, timeout=_TIMEOUT
+                f"{self.base_url}/graphql", json=body, headers=headers, timeout=_TIMEOUT
             ) as response:
                 text = await response.text()
                 status = response.status
                 retry_after = response.headers.get("Retry-After", "")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise TrackerError(f"{self._base_url} is unreachable: {type(error).__name__}: {error}") from error
+            raise TrackerError(f"{self.base_url} is unreachable: {type(error).__name__}: {error}") from error
         if status in (401, 403):
-            raise UnauthorizedError(f"{self._base_url} does not accept the API key (HTTP {status})")
+            raise UnauthorizedError(f"{self.base_url} does not accept the API key (HTTP {status})")
         if status == 429:
-            raise ThrottledError(f"{self._base_url} asks for a pause (HTTP 429)", _seconds(retry_after))
+            raise ThrottledError(f"{self.base_url} asks for a pause (HTTP 429)", _seconds(retry_after))
         if status >= 500:
             said = _complaint(text)  # such as a full disk
-            raise TrackerError(f"{self._base_url} answers HTTP {status}{f': {said}' if said else ''}")
+            raise TrackerError(f"{self.base_url} answers HTTP {status}{f': {said}' if said else ''}")
         try:
             answer = json.loads(text)
         except ValueError:
-            raise TrackerError(f"{self._base_url} answers HTTP {status} without JSON; is it a W&B server?") from None
+            raise TrackerError(f"{self.base_url} answers HTTP {status} without JSON; is it a W&B server?") from None
         if answer.get("errors"):
             raise TrackerError(f"{operation}: {_complaint(text)}")
         return answer.get("data") or {}
@@ -376,6 +280,13 @@ def _seconds(text: str) -> float:
         return min(max(float(text), 1.0), 300.0)
     except ValueError:
         return 10.0
+
+
+def _by_sweep(edges: Sequence[dict[str, Any]]) -> dict[str, list[RunFacts]]:
+    runs: dict[str, list[RunFacts]] = {}
+    for edge in edges:
+        runs.setdefault(edge["node"].get("sweepName") or "", []).append(_run(edge["node"]))
+    return runs
 
 
 def _run(node: dict[str, Any]) -> RunFacts:

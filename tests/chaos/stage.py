@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import random
-import select
-import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +17,7 @@ from typing import Any
 
 import yaml
 from finetune_sandbox.kubelet.isolation import die_with_parent
-from finetune_sandbox.testing import Cluster
+from finetune_sandbox.testing import Cluster, eventually, start
 from finetune_tracker.testing import TrackerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -87,8 +85,9 @@ class Stage:
     # -- everything else -----------------------------------------------------------------------------------------------
 
     def restart_api(self) -> None:
-        assert self.cluster.process is not None
-        self.cluster.process.send_signal(signal.SIGUSR1)
+        """As one does whose etcd lives on: nothing listens for a while, then it is back with all it had."""
+        query = {"history": self.chance.choice(["keep", "lose"]), "away": "2"}
+        eventually(lambda: self.cluster.api("POST", "/debug/restart", query=query), 60)
         self.counts["api_restarts"] += 1
 
     def take_tracker_down(self, seconds: float, stop: threading.Event) -> None:
@@ -135,40 +134,23 @@ class Stage:
 def stage(folder: Path, seed: int, gpus: int) -> Iterator[Stage]:
     """Brings the processes up, but for the operator; ends them all."""
     folder.mkdir(parents=True, exist_ok=True)
-    images = folder / "images.yaml"
-    images.write_text(yaml.safe_dump({IMAGE: {"command": [sys.executable, str(TRAINER)]}}))
-    command = [sys.executable, "-m", "tests.chaos.host", str(folder), str(images), str(gpus)]
-    with (folder / "sandbox.log").open("w") as log:
-        host = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, preexec_fn=die_with_parent
-        )
     tracker = TrackerProcess(folder / "tracker", os.urandom(20).hex(), env=QUICK)
-    assert host.stdout is not None
+    images = {IMAGE: {"command": [sys.executable, str(TRAINER)]}}
     try:
         tracker.data.mkdir()
         tracker.start()
-        ready, _, _ = select.select([host.stdout], [], [], 60)
-        line = host.stdout.readline().strip() if ready else ""
-        assert line == "ready", (folder / "sandbox.log").read_text()[-2000:]
-        cluster = Cluster(folder / "kubeconfig", folder, folder / "data", host)
-        for path in sorted((ROOT / "manifests" / "crds").glob("finetune.dev_*.yaml")):
-            cluster.api(
-                "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", yaml.safe_load(path.read_text())
-            )
-        place = Stage(folder, random.Random(seed), cluster, tracker)
-        try:
-            yield place
-        finally:
-            place.kill_operator()
+        with start(folder, "--nodes", "1", "--gpus", str(gpus), images=images) as cluster:
+            for path in sorted((ROOT / "manifests" / "crds").glob("finetune.dev_*.yaml")):
+                cluster.api(
+                    "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", yaml.safe_load(path.read_text())
+                )
+            place = Stage(folder, random.Random(seed), cluster, tracker)
+            try:
+                yield place
+            finally:
+                place.kill_operator()
     finally:
         tracker.stop()
-        host.terminate()
-        try:
-            host.wait(30)
-        except subprocess.TimeoutExpired:
-            host.kill()
-            host.wait()
-        host.stdout.close()
 
 
 def save(path: Path, document: dict[str, Any]) -> None:

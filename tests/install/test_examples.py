@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from finetune_operator import jobs
+from finetune_operator import jobs, trial
 from finetune_operator.api import FinetuneJob, SweepRun
 from finetune_operator.trial import Identity, TrackerAddress
 
@@ -39,10 +39,14 @@ def job(document: Json) -> Json:
     """The child Job of an example, as the operator builds it."""
     kind = document["kind"]
     resource = (SweepRun if kind == "SweepRun" else FinetuneJob).model_validate(document)
+    owner = Identity(kind, "speech", document["metadata"]["name"], "uid", 1)
+    tracker = TrackerAddress("https://wandb.internal", "stt-finetuning", None)
     request = jobs.JobRequest(
-        owner=Identity(kind, "speech", document["metadata"]["name"], "uid", 1),
+        owner=owner,
         name="job-1",
-        config_map="job",
+        document=trial.agent_document(resource.spec, owner, tracker, "sweep", 1)
+        if isinstance(resource, SweepRun)
+        else trial.train_document(resource.spec, owner, tracker, {}, 1),
         mode="agent" if kind == "SweepRun" else "train",
         round=1,
         stage=0,
@@ -50,7 +54,7 @@ def job(document: Json) -> Json:
         parallelism=resource.spec.trainer.nodes,
         trainer=resource.spec.trainer,
         image=resource.spec.trainer.image or "finetune-trainer",
-        tracker=TrackerAddress("https://wandb.internal", "stt-finetuning", None),
+        tracker=tracker,
         api_key=resource.spec.wandb.api_key_secret_ref,
     )
     return jobs.job(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def request(mode: str = "train", **trainer: Any) -> jobs.JobRequest:
     return jobs.JobRequest(
         owner=OWNER,
         name="final-r1-1",
-        config_map="final-r1",
+        document=trial.train_document(spec, OWNER, ADDRESS, {"epochs": 2}, 1),
         mode=mode,
         round=1,
         stage=0,
@@ -87,13 +88,15 @@ def test_the_trainer_reads_what_the_operator_writes():
         }
     )
     document = trial.train_document(spec, OWNER, ADDRESS, {"epochs": 2}, 1)
-    manifest = jobs.config_map(OWNER, "final-r1", document)
-    read = TrialConfig.model_validate_json(manifest["data"]["trial.json"])
+    template = jobs.job(replace(request(), document=document))["spec"]["template"]
+    (item,) = template["spec"]["volumes"][0]["downwardAPI"]["items"]
+    key = item["fieldRef"]["fieldPath"].removeprefix("metadata.annotations['").removesuffix("']")
+    read = TrialConfig.model_validate_json(template["metadata"]["annotations"][key])
     assert read == document
     assert read.gates.max_error_type_degradation == 0.1
     assert read.checkpoints
     assert read.checkpoints.every_steps == 7
-    assert manifest["immutable"] is True
+    assert item["path"] == "trial.json"
 
 
 def test_the_hyperparameters_are_the_trainers():

@@ -201,7 +201,7 @@ def test_agents_that_are_killed_are_replaced_and_failed_trials_are_counted(lab: 
 @pytest.mark.parametrize(
     ("budget", "script", "fragment"),
     [
-        pytest.param({"wallClock": "4s"}, {"seconds": 0.5}, "wallClock of 4s", id="wall clock"),
+        pytest.param({"wallClock": "8s"}, {"seconds": 0.5}, "wallClock of 8s", id="wall clock"),
         pytest.param({"gpuHours": "0.003"}, {"seconds": 0.5}, "gpuHours of 0.003", id="GPU hours"),
         pytest.param({"failedTrials": 2}, {"seconds": 0.2, "fail": 2}, "failedTrials of 2", id="failed trials"),
     ],

@@ -330,7 +330,7 @@ class CommonStatus(Status):
     )
     """Conditions; the reason of Ready answers `why is it not running?` in one word."""
     attempts: int | None = None
-    """Jobs created in this round."""
+    """Attempts begun in this round, each a Job."""
     usage: Usage | None = None
     """Cost of the round."""
     promotion: PromotionStatus | None = None

@@ -161,6 +161,10 @@ class AgentsStatus(Status):
     """Ended trials when the attempt began, to tell whether it made progress."""
     failures: int = 0
     """Attempts in a row without progress."""
+    trials_at_progress: int = 0
+    """Ended trials when preemptions were last told from progress."""
+    preemptions_at_progress: int = 0
+    """Agents that had left by themselves as preempted at that time."""
 
 
 class SweepRunStatus(CommonStatus):

@@ -28,10 +28,17 @@ _STREAM = {"Cache-Control": "no-cache, private"}
 _UNAUTHORIZED = ApiError(401, "Unauthorized", "Unauthorized")
 
 
+def _seconds(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 60.0)
+    except ValueError:
+        raise ApiError(400, "BadRequest", f"away must be a number of seconds, not {text!r}") from None
+
+
 class Handler:
     """Turns requests into answers."""
 
-    def __init__(self, state: State, restart: Callable[[bool], None]) -> None:
+    def __init__(self, state: State, restart: Callable[[bool, float], None]) -> None:
         self.state, self.restart = state, restart
         self.faults = Faults()
         self.openapi = OpenApi(state.registry)
@@ -133,7 +140,7 @@ class Handler:
         if path == "/debug/faults":
             return await self._set_faults(request)
         if path == "/debug/restart" and request.method == "POST":
-            self.restart(request.query.get("history") == "lose")
+            self.restart(request.query.get("history") == "lose", _seconds(request.query.get("away", "0")))
             return json_answer({"restarting": True}, 202)
         if path == "/version":
             return json_answer(discovery.VERSION)

@@ -86,11 +86,12 @@ class ApiServer:
             await self._runner.cleanup()
             self._runner = None
 
-    def restart(self, forget: bool) -> None:
+    def restart(self, forget: bool, away: float = 0.0) -> None:
         """Drops all connections and listens again on the same port, as an API server that is replaced does.
 
         Args:
             forget: Also lose the history of watches: those that resume are answered with 410.
+            away: Seconds in between in which nothing listens.
         """
 
         async def again() -> None:
@@ -98,6 +99,7 @@ class ApiServer:
             await self.stop()
             if forget:
                 self.state.store.forget_history()
+            await asyncio.sleep(away)
             await self.start()
 
         self._restarting = asyncio.get_running_loop().create_task(again())

@@ -15,7 +15,7 @@ from finetune_operator import actions as a
 from finetune_operator import plan_finetune, plan_sweep
 from finetune_operator.actions import Plan, Problem, Promoted, Results
 from finetune_operator.api import FinetuneJob, SweepRun
-from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, RunFacts, SweepFacts
+from finetune_operator.facts import SWEEP_OVER, DatasetFacts, JobFacts, PodFacts, RunFacts, SweepFacts
 from finetune_operator.observed import Observed, Source, TrackerView
 from finetune_operator.trial import Defaults, Identity, TrackerAddress
 from finetune_trainer.contract import TrialMetrics, TrialResult
@@ -160,7 +160,7 @@ class World:
                     self._evict(pod.name)
                     del self.pods[pod.name]
                 self.jobs.pop(name, None)
-            case a.CreateSweep() | a.SetSweepState() | a.StopRun() | a.Promote() | a.ReadRun():
+            case a.CreateSweep() | a.SetSweepState() | a.CancelSweeps() | a.StopRun() | a.Promote() | a.ReadRun():
                 return self._track(action, results)
         return results
 
@@ -176,6 +176,10 @@ class World:
                 return replace(results, sweep_id=found[0], sweep_url="http://t", sweep_token=token)
             case a.SetSweepState(sweep_id, state) if sweep_id in self.sweeps:
                 self.sweeps[sweep_id].state = state
+            case a.CancelSweeps(mark):
+                for sweep in self.sweeps.values():
+                    if sweep.token.startswith(f"{mark}:") and sweep.state not in SWEEP_OVER:
+                        sweep.state = "CANCELED"
             case a.StopRun(run_id):
                 for sweep in self.sweeps.values():
                     if run_id in sweep.runs:

@@ -1,0 +1,57 @@
+"""Counts that do not depend on the machine's speed: requests of the operator, modules that it imports."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from benchmarks.control.bench import SWEEPS, TRAININGS, Bench, bench
+from benchmarks.control.counts import FLOOR, POLL_SECONDS, requests_per_minute, steady, writes
+from benchmarks.control.processes import WITHOUT_CLIENT
+from benchmarks.harness import Options
+
+pytestmark = pytest.mark.slow
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place() -> AsyncIterator[Bench]:
+    async with bench(Options()) as found:
+        yield found
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_writes_of_a_finetune_jobs_life(place: Bench):
+    made = await writes(place, TRAININGS, 2)
+    assert made.total() <= 2 * (FLOOR[TRAININGS] + 2), made
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_writes_of_a_sweep_runs_life(place: Bench):
+    made = await writes(place, SWEEPS, 1)
+    progress = max(0, made["PATCH sweepruns/status"] - 4)  # counts at most every two seconds, as long as trials take
+    assert made.total() - progress <= FLOOR[SWEEPS] + 2, made
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_reads_while_nothing_happens(place: Bench):
+    assert not await steady(place, 3, 8.0)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_tracker_requests_grow_with_projects_not_with_sweeps(place: Bench):
+    looks = 60 / (POLL_SECONDS * 0.8)
+    assert await requests_per_minute(place, 8, 15.0) <= looks * 1.5
+
+
+def test_modules_that_the_operator_imports():
+    """A module too many is memory in every installation: a few hundred are kopf's, aiohttp's and pydantic's."""
+    code = "import finetune_operator.handlers, sys; print(len(sys.modules)); print(*sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(WITHOUT_CLIENT)}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    count, names = answer.stdout.split("\n")[:2]
+    assert int(count) < 650
+    heavy = {"torch", "transformers", "wandb", "numpy", "pandas", "scipy", "starlette", "finetune_sandbox"}
+    assert not heavy & {name.partition(".")[0] for name in names.split()}
