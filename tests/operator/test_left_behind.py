@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from finetune_operator import names, usage
 from finetune_operator.facts import PodFacts
+from finetune_operator.planning import MOST_PREEMPTIONS
 from finetune_operator.store import Children, Departed
 from finetune_operator.trial import Identity
 
 from tests.operator.support.process import Lab, OperatorProcess, eventually, ready
+from tests.operator.support.world import TRAINER, World, sweep_run
 
 DELETE_PROJECT = "mutation D($id: String!) { deleteModel(input: {id: $id}) { success } }"
 CREATE_SWEEP = (
@@ -60,22 +63,26 @@ def test_a_sweep_that_a_crash_left_without_a_mention_is_cancelled_with_its_resou
     assert [sweep["state"] for sweep in lab.sweeps()] == ["CANCELED"]
 
 
-@pytest.mark.slow
-def test_a_trial_that_always_ends_as_preempted_ends_the_search(lab: Lab):
-    lab.create("SweepRun", "x", {"seconds": 0.1, "exit": 143, "after": 2}, trials=50)
-    status = lab.await_condition("SweepRun", "x", "Complete", 120)
-    assert ready(status)["reason"] == "BudgetExhausted"
-    assert "preempted 10 times in a row" in ready(status)["message"]
-    assert status["bestRun"]
-    eventually(lambda: not lab.pods("Running"))
-
-
-@pytest.mark.slow
-def test_a_training_that_always_ends_as_preempted_fails(lab: Lab):
-    lab.create("FinetuneJob", "x", {"exit": 143})
-    status = lab.await_condition("FinetuneJob", "x", "Failed", 120)
-    assert ready(status)["reason"] == "Preempted"
-    eventually(lambda: not lab.pods("Running"))
+@pytest.mark.parametrize("kind", ["SweepRun", "FinetuneJob"])
+@pytest.mark.parametrize(("evicted", "ends"), [(False, True), (True, False)])
+def test_pods_that_always_leave_as_preempted_come_to_an_end_but_evictions_do_not_count(
+    kind: str, evicted: bool, ends: bool
+):
+    """Pure, as the Job controller waits longer before each replacement: ten of them take half an hour."""
+    world = World(kind, sweep_run(trials=4) if kind == "SweepRun" else {"trainer": TRAINER})
+    world.settle()
+    world.schedule()
+    world.settle()
+    (job,) = world.jobs.values()
+    (running,) = world.pods.values()
+    for number in range(MOST_PREEMPTIONS):
+        gone = replace(running, name=f"gone-{number}", phase="Failed", exit_code=143, disrupted=evicted)
+        world.pods[gone.name] = replace(gone, finished_at=world.now)
+    assert not world.jobs[job.name].finished
+    world.pass_time()
+    world.settle()
+    assert world.jobs[job.name].suspended is ends
+    assert world.ready_reason == (("BudgetExhausted" if kind == "SweepRun" else "Preempted") if ends else "Running")
 
 
 def pod(started: datetime, **status: Any) -> dict[str, Any]:
