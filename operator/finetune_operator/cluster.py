@@ -132,7 +132,7 @@ class Cluster:
                 await self.close()
                 info = await asyncio.to_thread(self._login)
                 self._server = info.server.rstrip("/")
-                connector = aiohttp.TCPConnector(limit=32, ssl=info.as_ssl_context())
+                connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())  # each watch holds one
                 self._session = aiohttp.ClientSession(
                     connector=connector, headers=info.as_http_headers(), timeout=_TIMEOUT, proxy=info.proxy_url
                 )

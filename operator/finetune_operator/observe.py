@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from finetune_operator.observed import Observed, Source, TrackerView
 from finetune_operator.secrets import ApiKeys
 from finetune_operator.store import Key, Store
 from finetune_operator.trial import Defaults, Identity, address
+from finetune_operator.watch import Reflector
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,21 @@ class _Silence:
 class Observer:
     """Builds `Observed` for a resource."""
 
-    def __init__(self, store: Store, cluster: Cluster, hub: TrackerHub, keys: ApiKeys, defaults: Defaults) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        hub: TrackerHub,
+        keys: ApiKeys,
+        defaults: Defaults,
+        reflectors: Sequence[Reflector],
+    ) -> None:
         self._store = store
         self._cluster = cluster
         self._hub = hub
         self._keys = keys
         self._defaults = defaults
+        self._reflectors = reflectors
         self._datasets = Datasets()
         self._silent: dict[str, _Silence] = {}
 
@@ -60,13 +70,25 @@ class Observer:
         """A resource is gone."""
         self._silent.pop(uid, None)
 
+    def _require_children(self, namespace: str) -> None:
+        for reflector in self._reflectors:
+            if reflector.covers(namespace) and reflector.refusal is not None:
+                raise reflector.refusal
+
     async def observe(self, key: Key, body: Mapping[str, Any], resource: SweepRun | FinetuneJob) -> Observed[Any]:
-        """The resource and the state of the world around it."""
+        """The resource and the state of the world around it.
+
+        Raises:
+            ForbiddenError: Its children may not be seen.
+            ClusterError: The API server could not be asked.
+        """
         who = identity(key, body)
         metadata = body["metadata"]
         now = datetime.now(UTC).replace(microsecond=0)
         finished = lifecycle.finished(resource.status)
         deleted_at = parse_time(metadata.get("deletionTimestamp"))
+        if deleted_at is None:
+            self._require_children(who.namespace)
         jobs, pods = self._store.jobs.of(who.uid), self._store.pods.of(who.uid)
         if any(job.finished and not job.deleting and not _has_pods(job, pods) for job in jobs) and not finished:
             await self._read_pods(who)
@@ -167,8 +189,8 @@ class Observer:
             return None
         silence = self._silent.setdefault(who.uid, _Silence(now))
         if now >= silence.ask_at:
-            silence.ask_at = now + max(_SILENT_JOB, (now - silence.since) / 2)
             silence.error = await self._failure_event(who.namespace, silent.name)
+            silence.ask_at = now + max(_SILENT_JOB, (now - silence.since) / 2)
         return silence.error
 
     async def _failure_event(self, namespace: str, job: str) -> str | None:

@@ -57,8 +57,17 @@ class Runtime:
         self.cluster = Cluster(login)
         self._session = aiohttp.ClientSession(trust_env=True)
         self.hub = TrackerHub(self._session, self.metrics, self.queue.add, settings.poll_seconds)
-        keys = ApiKeys(self.cluster)
-        self._observer = Observer(self.store, self.cluster, self.hub, keys, settings.defaults)
+        self._reflectors = [
+            reflector
+            for namespace in settings.namespaces or (None,)
+            for reflector in (
+                self._reflector("jobs", namespace, self.store.jobs),
+                self._reflector("pods", namespace, self.store.pods),
+            )
+        ]
+        self._observer = Observer(
+            self.store, self.cluster, self.hub, ApiKeys(self.cluster), settings.defaults, self._reflectors
+        )
         executor = Executor(self.store, self.cluster, self._observer)
         self._recorder = Recorder(self.cluster, self.metrics)
         self._reconciler = Reconciler(
@@ -70,14 +79,6 @@ class Runtime:
             self.metrics,
             spacing=min(_NUMBERS_EVERY, settings.poll_seconds),
         )
-        self._reflectors = [
-            reflector
-            for namespace in settings.namespaces or (None,)
-            for reflector in (
-                self._reflector("jobs", namespace, self.store.jobs),
-                self._reflector("pods", namespace, self.store.pods),
-            )
-        ]
         self._election: Election | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -162,7 +163,7 @@ class Runtime:
         if self._election is not None:
             await self._election.leading.wait()
         for reflector in self._reflectors:
-            await reflector.synced.wait()
+            await reflector.tried.wait()
         await asyncio.sleep(_SETTLE)
         while True:
             key = await self.queue.get()

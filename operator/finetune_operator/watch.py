@@ -13,7 +13,7 @@ from typing import Any
 
 from finetune_operator import names
 from finetune_operator.cluster import Cluster
-from finetune_operator.errors import ClusterError, ExpiredError
+from finetune_operator.errors import ClusterError, ExpiredError, ForbiddenError
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,14 @@ class Reflector:
         self._namespace = namespace
         self._listed = listed
         self._seen = seen
-        self.synced = asyncio.Event()
-        """Set once the first list has been handed on."""
+        self.tried = asyncio.Event()
+        """Set once the first list has been handed on, or refused."""
+        self.refusal: ForbiddenError | None = None
+        """The right that is lacking, for as long as it is."""
+
+    def covers(self, namespace: str) -> bool:
+        """Whether it sees what is in a namespace."""
+        return self._namespace in (None, namespace)
 
     async def run(self) -> None:
         """Lists and watches until cancelled; a watch that ends goes on from where it was."""
@@ -52,7 +58,7 @@ class Reflector:
                 async for kind, body in self._cluster.watch(
                     self._plural, self._namespace, version, names.CHILD_SELECTOR
                 ):
-                    version, pause = body["metadata"]["resourceVersion"], _PAUSE
+                    version, pause, self.refusal = body["metadata"]["resourceVersion"], _PAUSE, None
                     if kind != "BOOKMARK":
                         self._seen(kind, body)
                 continue
@@ -61,11 +67,14 @@ class Reflector:
                 continue
             except ClusterError as error:
                 logger.warning("%s cannot be watched: %s", self._plural, error)
+                self.refusal = error if isinstance(error, ForbiddenError) else self.refusal
+                self.tried.set()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _list(self) -> str:
         items, version = await self._cluster.snapshot(self._plural, self._namespace, names.CHILD_SELECTOR)
         self._listed(items)
-        self.synced.set()
+        self.refusal = None
+        self.tried.set()
         return version

@@ -101,7 +101,6 @@ REWRITTEN = Story(
 )
 RENDEZVOUS = Story(lambda s: s.create("FinetuneJob", "x", trainer={**NOWHERE, "nodes": 2}), lambda s: job(s, "x-t1-1"))
 TAKEN = {
-    "configmaps": Story(foreign("configmaps", {"metadata": {"name": "x-t1"}}), lambda s: reason(s) == "NameTaken"),
     "services": Story(foreign("services", PAIR), lambda s: reason(s) == "NameTaken"),
     "jobs": Story(
         foreign(
@@ -131,8 +130,8 @@ STORIES: dict[Right, Story] = {
     ("delete", "jobs"): CHANGED,
     ("list", "pods"): BLOCKED,
     ("watch", "pods"): BLOCKED,
-    ("create", "configmaps"): BLOCKED,
-    ("get", "configmaps"): TAKEN["configmaps"],
+    ("create", "configmaps"): SEARCH,
+    ("get", "configmaps"): REWRITTEN,
     ("patch", "configmaps"): REWRITTEN,
     ("create", "services"): RENDEZVOUS,
     ("get", "services"): TAKEN["services"],

@@ -27,6 +27,7 @@ SITUATIONS = {
     "minimal",
     "whisper-one-gpu",
     "staged-search",
+    "continuous",
     "kueue",
     "spot-nodes",
     "multi-node",
