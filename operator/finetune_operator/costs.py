@@ -15,7 +15,9 @@ _ASSUMED_CASES = 1000
 
 
 def number(value: float) -> str:
-    """A cost as a decimal string with two digits that matter."""
+    """A cost as a decimal string without digits that mean nothing."""
+    if value < 1:
+        return f"{value:.2g}" if value >= 1e-4 else "0"
     return f"{value:.2f}".rstrip("0").rstrip(".") if value < 100 else f"{value:.0f}"
 
 

@@ -106,7 +106,7 @@ class OutcomePlanner(RoundsPlanner):
             return waits
         assert self.status.sweep is not None
         self.settle_usage()
-        self.close_stages(why or tally)
+        self.close_stages(why)
         self.update(sweep=self.status.sweep.model_copy(update={"trials": self.spec.cap}))
         if self.spec.promotion and (requeue := self.promote()) is not None:
             return self.progress("Promoting", "Promotes the best run.", requeue)

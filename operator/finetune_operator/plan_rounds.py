@@ -118,7 +118,7 @@ class RoundsPlanner(SpecialistsPlanner):
 
     def _settle_round(self, reason: str, message: str) -> Plan[SweepRunStatus]:
         self.stop_tracker()
-        self.close_stages(message)
+        self.close_stages()
         if self.status.sweep is not None:
             self.update(sweep=self.status.sweep.model_copy(update={"trials": self.spec.cap}))
         self.update(continuous=self.continuous.model_copy(update={"active": False}))

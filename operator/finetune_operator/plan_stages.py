@@ -11,7 +11,7 @@ from finetune_operator.api.status import SweepStatus
 from finetune_operator.api.sweeprun import AgentsStatus
 from finetune_operator.planning import SOON
 from finetune_operator.search import ending
-from finetune_operator.sweep_planner import SweepPlanner
+from finetune_operator.sweep_planner import SweepPlanner, tally
 
 _DRAIN = timedelta(seconds=60)
 """Agents have this long to leave an ended stage, then they are stopped."""
@@ -75,10 +75,10 @@ class StagesPlanner(SweepPlanner):
             return None
         self.resumed = True  # an ended sweep has nothing to be resumed
         self.stop_tracker()
-        counts = self.counts
-        tally = f"{counts.succeeded} trials finished, {counts.failed} failed, {counts.stopped} stopped early."
         ended = self.stage_status.completion_time or self.now
-        self.update_stage(state="Complete", completion_time=ended, reason=self.stage_status.reason or tally)
+        self.update_stage(
+            state="Complete", completion_time=ended, reason=self.stage_status.reason or tally(self.counts)
+        )
         staying = [job for job in self.jobs if not job.finished and not job.suspended]
         if staying or self.status.active_agents:
             if self.now - ended >= _DRAIN:

@@ -17,6 +17,12 @@ from finetune_operator.search import ending
 from finetune_operator.stages import Stage
 
 
+def tally(counts: TrialCounts | None) -> str:
+    """How trials have ended, in a sentence."""
+    trials = counts or TrialCounts()
+    return f"{trials.succeeded} trials finished, {trials.failed} failed, {trials.stopped} stopped early."
+
+
 class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
     """One planning pass over one SweepRun."""
 
@@ -178,8 +184,8 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         if self.sweep is not None and not self.sweep.over and self.tracker.problem is None:
             self.actions.append(SetSweepState(self.sweep.id, state))
 
-    def close_stages(self, reason: str) -> None:
-        """Notes that the round is over for the current stage and those that have not begun."""
+    def close_stages(self, why: str = "") -> None:
+        """Notes that the round is over for the current stage and later ones; `why`, if it was cut short."""
         known = self.status.stages or stages.initial(self.stages)
         self.update(
             stages=tuple(
@@ -188,7 +194,7 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
                 else stage.model_copy(
                     update={
                         "state": "Complete" if stage.sweep else "Skipped",
-                        "reason": stage.reason or reason,
+                        "reason": stage.reason or why or (tally(stage.trials) if stage.sweep else "No trial was left."),
                         "completion_time": self.now,
                     }
                 )

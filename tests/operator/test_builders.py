@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from finetune_operator import conditions, hyperparameters, jobs, names, podtemplate, stages, sweepconfig, trial
-from finetune_operator.api import FinetuneJobSpec, SweepRunSpec
+from finetune_operator.api import FinetuneJobSpec, SweepRunSpec, presets
 from finetune_operator.api.base import parse_duration
 from finetune_trainer.contract import TrialConfig
 from finetune_trainer.hyperparameters import Hyperparameters
@@ -105,11 +105,26 @@ def test_the_hyperparameters_are_the_trainers():
 
 @pytest.mark.parametrize("preset", ["finetuning", "minimal"])
 @pytest.mark.parametrize("method", ["random", "bayes"])
-def test_presets_are_sound_sweeps(preset: str, method: str):
-    spec = SweepRunSpec.model_validate({"preset": preset, "method": method, "trainer": TRAINER})
+@pytest.mark.parametrize("model", ["openai/whisper-small", "facebook/wav2vec2-base-960h", "/models/ours"])
+def test_presets_are_sound_sweeps(preset: str, method: str, model: str):
+    trainer = TRAINER | {"model": {"name": model}}
+    spec = SweepRunSpec.model_validate({"preset": preset, "method": method, "trainer": trainer})
     assert sweepconfig.problem(spec) is None
+    assert spec.cap == (5 if preset == "minimal" else 20)
+    assert (sweepconfig.early_terminate(spec, method) is not None) == (preset == "finetuning")
     for key, value in stages.parameters(spec).items():
         Hyperparameters.parse({key: value["values"][0] if "values" in value else value["min"]})
+
+
+def test_what_explain_says_of_the_presets_is_what_they_contain():
+    text = presets.describe()
+    for model in ("whisper-small", "wav2vec2-base", "ours"):
+        for name in ("finetuning", "minimal"):
+            for key, block in presets.preset(name, model).parameters.items():
+                assert key in text
+                numbers = block.get("values") or [block["min"], block["max"]]
+                assert all(f"{number:g}" in text for number in numbers), (name, key)
+    assert presets.family("facebook/hubert-large-ls960-ft") == "ctc"
 
 
 @pytest.mark.parametrize(
