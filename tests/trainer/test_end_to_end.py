@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import jiwer
+import numpy as np
 import pytest
+import soundfile
+import torch
 
 from .material import write_manifest
 from .processes import Trainer, Zygote, running
@@ -63,6 +68,38 @@ def test_a_model_learns_and_can_be_used(
     with trainer("evaluate", describe(model, tones, family), tmp_path) as process:
         assert process.wait() == 0, process.log
     assert process.result["metrics"]["wer"] == pytest.approx(result["metrics"]["wer"], abs=0.05)
+
+
+def heard_by_transformers(family: str, folder: Path, clips: list[np.ndarray]) -> list[str]:
+    """Transcripts by the library's own means, one clip at a time, with nothing of the trainer."""
+    from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(folder)
+    model = (AutoModelForCTC if family == "ctc" else AutoModelForSpeechSeq2Seq).from_pretrained(folder).eval()
+    texts = []
+    for clip in clips:
+        inputs = processor(clip, sampling_rate=16_000, return_tensors="pt")
+        with torch.inference_mode():
+            ids = model(**inputs).logits.argmax(-1) if family == "ctc" else model.generate(**inputs)
+        texts += processor.batch_decode(ids, skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def test_the_word_error_rate_is_that_of_an_independent_computation(
+    taught: tuple[str, Path, dict[str, Any]], bases: dict[str, Path], tones: Path
+) -> None:
+    family, model, result = taught
+    rows = [json.loads(line) for line in tones.read_text().splitlines()]
+    rows = [row for row in rows if row["split"] == "test"]
+    clips = [soundfile.read(tones.parent / row["audio"], dtype="float32")[0] for row in rows]
+    texts = [row["text"] for row in rows]
+    heard = heard_by_transformers(family, model, clips)
+    assert result["metrics"]["wer"] == pytest.approx(jiwer.wer(texts, heard))
+    assert result["metrics"]["cer"] == pytest.approx(jiwer.cer(texts, heard))
+    assert result["metrics"]["wer"] > 0 or heard == texts
+    before = heard_by_transformers(family, bases[family], clips)
+    plain = [" ".join(re.findall(r"[^\W_]+", text.lower())) for text in before]  # as the basic normaliser has it
+    assert result["metrics"]["baselineWer"] == pytest.approx(jiwer.wer(texts, plain), abs=0.05)
 
 
 def test_adapters_learn_another_voice(trainer: Start, taught: tuple[str, Path, dict[str, Any]], tmp_path: Path) -> None:

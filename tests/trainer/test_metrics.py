@@ -49,6 +49,13 @@ def test_rates_equal_jiwer_and_the_textbook(rows: list[tuple[str, str]]) -> None
     assert words.units.tolist() == [len(r.split()) for r in references]
 
 
+def test_operations_are_told_apart() -> None:
+    references = ["go left now", "stop", "go right", "three"]
+    hypotheses = ["go right now", "stop at once", "go", "three"]
+    counted = count_operations(references, hypotheses)
+    assert (counted.substitutions, counted.insertions, counted.deletions) == (1, 2, 1)
+
+
 def test_an_empty_reference_counts_insertions() -> None:
     counts = count_words(["", "go"], ["stop now", "go"])
     assert counts.errors.tolist() == [2, 0]
