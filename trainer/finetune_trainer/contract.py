@@ -87,7 +87,8 @@ class DatasetRef(Contract):
     """The error cases.
 
     Attributes:
-        uri: Path, fsspec URI, `hf://` dataset or `wandb-artifact://` of a JSONL or Parquet manifest, or its folder.
+        uri: Path, `s3://`, `gs://`, `hf://datasets/...`, `wandb-artifact://` or other fsspec URI of a JSONL or Parquet
+            manifest, of its folder, or of a Hugging Face dataset.
         min_error_cases: Fewer usable rows than this is bad data.
         split: Used when rows carry no `split` column of their own.
         normalizer: Text normaliser that every score uses: `whisper-basic`, `whisper-english`, `lower` or `none`.

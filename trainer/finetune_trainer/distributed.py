@@ -1,4 +1,4 @@
-"""Data parallelism over the processes that torchrun starts: plain DistributedDataParallel.
+"""Data parallelism over the processes that `launch` or torchrun starts: plain DistributedDataParallel.
 
 DDP, because speech-to-text checkpoints of up to 2 billion parameters fit one accelerator with their optimiser, and
 sharding (FSDP) would only add traffic. Flags and objects travel over gloo on the CPU, so that looking at them never
@@ -79,7 +79,7 @@ class Topology:
 
 
 def join() -> Topology:
-    """Joins the process group that torchrun's environment describes; alone without one."""
+    """Joins the process group that the environment describes; alone without one."""
     size, rank, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
     cuda = torch.cuda.is_available()
     if cuda:

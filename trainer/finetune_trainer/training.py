@@ -233,7 +233,9 @@ class Training:
             for step, micro in self._order(start):
                 yield step, micro, self._collate(micro)
             return
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
+        # A thread starts on the first accelerator, where pinning memory would make a context for every process.
+        own: dict[str, Any] = {"initializer": torch.cuda.set_device, "initargs": (self.topology.device,)}
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate", **own) as pool:
             following: tuple[int, list[list[int]], Future[list[tuple[Batch, float]]]] | None = None
             for step, micro in self._order(start):
                 current, following = following, (step, micro, pool.submit(self._collate, micro))

@@ -76,7 +76,8 @@ class DatasetSpec(Spec):
     """The error cases: audio, what the model said, what was really said."""
 
     uri: Uri
-    """Path in the pod, fsspec URI, `hf://` dataset or `wandb-artifact://` of a JSONL or Parquet manifest."""
+    """JSONL or Parquet manifest, or Hugging Face dataset: path in the pod, `s3://`, `gs://`, `hf://datasets/OWNER/NAME`,
+    `wandb-artifact://ENTITY/PROJECT/NAME:ALIAS`, or another fsspec URI."""
     min_error_cases: int = Field(default=1, ge=1, le=100_000_000)
     """Fewer usable rows than this fail the training with BadData."""
     split: SplitSpec = SplitSpec()
