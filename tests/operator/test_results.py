@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from finetune_operator import names, promotion, results
+from finetune_operator import names, plan_finetune, promotion, results
 from finetune_operator.actions import Promoted
 from finetune_operator.api.shared import GatesSpec, PromotionSpec, RegistrySpec
 from finetune_operator.api.status import PromotionStatus
 from finetune_operator.api.sweeprun import MetricSpec
-from finetune_operator.facts import RunFacts
+from finetune_operator.facts import JobFacts, PodFacts, RunFacts
+from finetune_trainer.contract import FailureClass, TrialResult
 
 WER = MetricSpec()
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -158,3 +159,44 @@ def test_history_is_bounded():
         status = promotion.step(spec, status, promotion.Candidate(f"run{number}", None), GOOD, {}, None, NOW).status
     assert status
     assert len(status.history) == 10
+
+
+def pod_that_ended(name: str, code: int, second: int, said: FailureClass | None = None) -> PodFacts:
+    body = {
+        "metadata": {"name": name, "labels": {"job-name": "j"}},
+        "status": {
+            "phase": "Failed",
+            "containerStatuses": [
+                {
+                    "name": "trainer",
+                    "state": {
+                        "terminated": {
+                            "exitCode": code,
+                            "finishedAt": f"2026-01-01T00:00:{second:02}Z",
+                            "message": TrialResult(state="failed", failure_class=said, message=name).model_dump_json(
+                                by_alias=True
+                            ),
+                        }
+                    },
+                }
+            ],
+        },
+    }
+    return PodFacts.from_object(body)
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([(3, 1, None), (1, 2, None), (143, 3, None)], (FailureClass.OUT_OF_MEMORY, "pod-0")),
+        ([(143, 3, None), (1, 2, None)], (FailureClass.ERROR, "pod-1")),
+        ([(143, 1, None), (143, 2, None)], (FailureClass.PREEMPTED, "pod-1")),
+        ([(1, 1, FailureClass.DIVERGED), (1, 2, FailureClass.ERROR)], (FailureClass.DIVERGED, "pod-0")),
+    ],
+)
+def test_of_several_pods_that_trained_together_the_one_with_a_reason_of_its_own_tells(
+    pods: list[tuple[int, int, FailureClass | None]], expected: tuple[FailureClass, str]
+):
+    ended = [pod_that_ended(f"pod-{i}", *pod) for i, pod in enumerate(pods)]
+    job = JobFacts.from_object({"metadata": {"name": "j", "uid": "u"}})
+    assert plan_finetune._verdict(job, ended) == expected
