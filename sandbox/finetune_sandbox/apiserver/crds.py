@@ -21,7 +21,7 @@ class CustomResources:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        state.followers.append(self.follow)
+        state.store.listeners.append(self.follow)
 
     def follow(self, event: Event) -> None:
         """Reacts to a change: of a CRD, or of the last object of one that is being deleted."""

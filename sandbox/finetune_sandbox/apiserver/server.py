@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import secrets
 import weakref
@@ -115,12 +114,6 @@ class ApiServer:
             "users": [{"name": "admin", "user": {"token": self.admin_token}}],
             "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": "admin", "namespace": "default"}}],
         }
-
-    def write_kubeconfig(self, path: Path) -> None:
-        """Writes the kubeconfig for its owner alone."""
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-        path.write_text(json.dumps(self.kubeconfig(), indent=2))
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

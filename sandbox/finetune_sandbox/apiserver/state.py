@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from .apply.manager import FieldManager
 from .resources import Registry, Resource
-from .store import Event, Obj, Store
+from .store import Obj, Store
 from .tokens import Tokens
 
 
@@ -19,8 +18,6 @@ class State:
         self.store = Store()
         self.registry = Registry()
         self.fields = FieldManager()
-        self.followers: list[Callable[[Event], None]] = []
-        self.store.listeners.append(self._follow)
 
     def stored(self, resource: Resource, obj: Obj) -> Obj:
         """Stores an object."""
@@ -29,7 +26,3 @@ class State:
     def removed(self, resource: Resource, obj: Obj) -> Obj:
         """Takes an object out of the store."""
         return self.store.remove(resource.storage, obj)
-
-    def _follow(self, event: Event) -> None:
-        for follower in self.followers:
-            follower(event)

@@ -6,6 +6,7 @@ import json
 import stat
 
 import pytest
+from finetune_sandbox.up import write_kubeconfig
 
 from .conftest import APPLY, MERGE, Client, event
 
@@ -43,7 +44,7 @@ def rule(verbs: str, resources: str, group: str = "", **more) -> dict:
 async def test_keys_are_private(server):
     assert stat.S_IMODE((server.data_dir / "pki").stat().st_mode) == 0o700
     assert stat.S_IMODE((server.data_dir / "pki/server.key").stat().st_mode) == 0o600
-    server.write_kubeconfig(server.data_dir / "kubeconfig")
+    write_kubeconfig(server.data_dir / "kubeconfig", server.kubeconfig())
     assert stat.S_IMODE((server.data_dir / "kubeconfig").stat().st_mode) == 0o600
 
 

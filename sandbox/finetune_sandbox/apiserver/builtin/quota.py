@@ -189,7 +189,7 @@ class QuotaStatus:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        state.followers.append(self.follow)
+        state.store.listeners.append(self.follow)
 
     def follow(self, event: Event) -> None:
         """Counts anew in the namespace of a change."""
