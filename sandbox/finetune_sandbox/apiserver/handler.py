@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import discovery, logs, rbac, write
+from . import discovery, logs, rbac, read, write
 from .answers import json_answer, page_not_found, present, renderer, wanted_form
 from .endpoints import Call, answer
 from .errors import ApiError, bad_request, not_found
@@ -90,8 +90,15 @@ class Handler:
         media = request.headers.get("Content-Type", "").partition(";")[0].strip()
         agent = request.headers.get("User-Agent", "")
         call = Call(route, resource, user, request.query, media, data, agent)
+        form = wanted_form(request.headers.get("Accept", ""))
+        if (
+            route.verb == "list"
+            and not form
+            and (text := read.whole_list(self.state, resource, call.namespace, request.query))
+        ):
+            return web.Response(body=text, content_type="application/json")
         found = answer(self.state, call)
-        body = present(resource, found.body, wanted_form(request.headers.get("Accept", "")), request.query)
+        body = present(resource, found.body, form, request.query)
         return json_answer(body, found.code, found.warnings)
 
     def _user(self, request: web.BaseRequest) -> User:

@@ -94,11 +94,15 @@ class Store:
 
     def items(self, storage: str, namespace: str | None = None) -> Iterator[Obj]:
         """The objects of a resource in the order of their keys, of one namespace or of all."""
+        return map(decode, self.texts(storage, namespace))
+
+    def texts(self, storage: str, namespace: str | None = None) -> Iterator[bytes]:
+        """The same objects as JSON, each beginning with its `apiVersion` and `kind`."""
         spaces = self._objects.get(storage, {})
         for space in sorted(spaces) if namespace is None else [namespace]:
             found = spaces.get(space, {})
             for name in sorted(found):
-                yield decode(found[name])
+                yield found[name]
 
     def items_at(self, storage: str, namespace: str | None, rv: int) -> list[Obj]:
         """The objects as they were at an earlier version, by undoing the log.
@@ -128,7 +132,8 @@ class Store:
         """Stores a new state and returns it with its resourceVersion."""
         key = key_of(obj)
         self.rv += 1
-        stored = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.rv)}}
+        meta = {**obj["metadata"], "resourceVersion": str(self.rv)}
+        stored = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj, "metadata": meta}
         space = self._objects.setdefault(storage, {}).setdefault(key[0], {})
         before, space[key[1]] = space.get(key[1]), encode(stored)
         self._emit(Event("ADDED" if before is None else "MODIFIED", storage, self.rv, key, space[key[1]], before))
