@@ -26,10 +26,10 @@ class Axis:
 
     @classmethod
     def of(cls, values: Sequence[float], log: bool | None = None) -> Axis:
-        """The scale that holds all values; logarithmic if asked for, or if they span more than two decades."""
+        """The scale that holds all values; logarithmic if asked for, or if they span more than a decade or so."""
         low, high = min(values), max(values)
         if log is None:
-            log = low > 0 and high / low > 100
+            log = low > 0 and high / low > 20
         if low == high:
             pad = abs(low) * 0.1 or 1.0
             low, high = (low / 2, high * 2) if log else (low - pad, high + pad)

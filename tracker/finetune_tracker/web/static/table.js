@@ -43,7 +43,7 @@ export function table(columns, { filterable = true, sort = null, descending = fa
       return h("td", { class: column.numeric ? "numeric" : column.short ? "short" : null }, column.cell ? column.cell(row, value) : value);
     }))));
     const step = (by) => () => { page += by; draw(); element.scrollIntoView({ block: "nearest" }); };
-    fill(foot, h("span", {}, `${found.length}${found.length === rows.length ? "" : ` of ${rows.length}`} ${label}`),
+    fill(foot, h("span", {}, `${found.length}${found.length === rows.length ? "" : ` of ${rows.length}`} ${rows.length === 1 ? label.replace(/s$/, "") : label}`),
       pages > 1 ? [
         h("button", { onclick: step(-1), disabled: page === 0 }, "Previous"),
         h("span", {}, `page ${page + 1} of ${pages}`),
