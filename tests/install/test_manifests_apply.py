@@ -1,9 +1,16 @@
-"""Every overlay, applied with kubectl, comes up and finishes a search; every example reaches its end."""
+"""Every overlay, applied with kubectl, comes up and finishes a search; every example reaches its end.
+
+Each overlay has a cluster of its own, so that all of them come up, and go, at the same time.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +24,7 @@ from tests.install.test_kustomize import kustomize
 pytestmark = pytest.mark.slow
 
 NAMESPACE = "finetune-system"
+OVERLAYS = ("namespaced", "cluster-wide", "air-gapped")
 EXAMPLES = sorted((MANIFESTS / "examples").glob("*.yaml"))
 
 
@@ -25,13 +33,6 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess
     """The W&B server of the site."""
     with running_tracker(tmp_path_factory.mktemp("tracker")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with start(tmp_path_factory.mktemp("manifests"), "--nodes=2", "--gpus=16", images=IMAGES) as cluster:
-        cluster.kubectl("label", "nodes", "--all", "node.example.com/capacity=spot")
-        yield cluster
 
 
 def on_free_ports(documents: list[Json]) -> str:
@@ -50,43 +51,77 @@ def secret(cluster: Cluster, name: str, key: str) -> None:
     cluster.kubectl("-n", NAMESPACE, "create", "secret", "generic", name, f"--from-literal=api-key={key}")
 
 
-@pytest.fixture(scope="module", params=["namespaced", "cluster-wide", "air-gapped"])
-def overlay(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
-    """An overlay, applied, and deleted afterwards."""
-    documents = kustomize(MANIFESTS / "overlays" / request.param)
-    text = on_free_ports(documents)
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    secret(cluster, "finetune-tracker", "k" * 40)
-    apply = ["apply", "--server-side", "-f", "-"]
-    cluster.kubectl(*apply, stdin="---\n".join(map(yaml.safe_dump, of_kind(documents, "CustomResourceDefinition"))))
-    cluster.kubectl(*apply, stdin=text)
-    for kind in ("Deployment", "StatefulSet"):
-        for document in of_kind(documents, kind):
-            name = f"{kind}/{document['metadata']['name']}"
+@dataclass(frozen=True)
+class Applied:
+    """An overlay in its cluster, with a search under way.
+
+    Attributes:
+        text: What was applied.
+    """
+
+    overlay: str
+    site: Site
+    text: str
+
+    @classmethod
+    def to(cls, cluster: Cluster, overlay: str, tracker: TrackerProcess) -> Applied:
+        """Applies an overlay, waits for its pods and starts the search."""
+        documents = kustomize(MANIFESTS / "overlays" / overlay)
+        text = on_free_ports(documents)
+        cluster.kubectl("label", "nodes", "--all", "node.example.com/capacity=spot")
+        cluster.kubectl("create", "namespace", NAMESPACE)
+        secret(cluster, "finetune-tracker", "k" * 40)
+        apply = ["apply", "--server-side", "-f", "-"]
+        definitions = of_kind(documents, "CustomResourceDefinition")
+        cluster.kubectl(*apply, stdin="---\n".join(map(yaml.safe_dump, definitions)))
+        cluster.kubectl(*apply, stdin=text)
+        for document in of_kind(documents, "Deployment", "StatefulSet"):
+            name = f"{document['kind']}/{document['metadata']['name']}"
             cluster.kubectl("-n", NAMESPACE, "rollout", "status", name, "--timeout=180s", timeout=200)
-    yield request.param
-    for plural in ("sweepruns", "finetunejobs"):
-        cluster.kubectl("-n", NAMESPACE, "delete", plural, "--all", timeout=180)
-    cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=text, timeout=120)
-    eventually(lambda: cluster.find(f"/api/v1/namespaces/{NAMESPACE}") is None, seconds=60)
-
-
-def test_a_search_ends(overlay, cluster, tracker):
-    site = Site(cluster, namespace=NAMESPACE)
-    if overlay == "air-gapped":  # the overlay's own tracker, the operator's default
-        wandb: Json = {"apiKeySecretRef": {"name": "finetune-tracker"}}
-    else:
-        secret(cluster, "wandb", tracker.api_key)
-        wandb = {"baseURL": tracker.base_url}
-    if overlay == "cluster-wide":
+        if overlay == "air-gapped":  # the overlay's own tracker, the operator's default
+            wandb: Json = {"apiKeySecretRef": {"name": "finetune-tracker"}}
+        else:
+            secret(cluster, "wandb", tracker.api_key)
+            wandb = {"baseURL": tracker.base_url}
+        site = Site(cluster, namespace=NAMESPACE)
         site.create("SweepRun", "search", "seconds=0.1", wandb=wandb)
+        return cls(overlay, site, text)
+
+    def remove(self) -> None:
+        """Deletes the resources, then what was applied; nothing may hang."""
+        kubectl = self.site.cluster.kubectl
+        kubectl("-n", NAMESPACE, "delete", "sweepruns,finetunejobs", "--all", timeout=180)
+        kubectl("delete", "--ignore-not-found", "-f", "-", stdin=self.text, timeout=120)
+        eventually(lambda: self.site.cluster.find(f"/api/v1/namespaces/{NAMESPACE}") is None, seconds=60)
+
+
+def at_once(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Does the same for all items, each in a thread."""
+    with ThreadPoolExecutor(len(OVERLAYS)) as pool:
+        return list(pool.map(work, items))
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory, tracker: TrackerProcess) -> Iterator[dict[str, Applied]]:
+    """Every overlay."""
+    with contextlib.ExitStack() as stack:
+        clusters = {
+            name: stack.enter_context(start(tmp_path_factory.mktemp(name), "--nodes=2", "--gpus=16", images=IMAGES))
+            for name in OVERLAYS
+        }
+        found = at_once(lambda item: Applied.to(item[1], item[0], tracker), clusters.items())
+        yield {one.overlay: one for one in found}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_search_ends(applied, overlay):
+    site = applied[overlay].site
+    if overlay == "cluster-wide":
         status = site.await_reason("SweepRun", "search", "SecretMissing")
         assert "may not be read" in str(status)
         account = f"--serviceaccount={NAMESPACE}:finetune-operator"
         role = "finetune-operator-secret-reader"
-        cluster.kubectl("-n", NAMESPACE, "create", "rolebinding", role, f"--clusterrole={role}", account)
-    else:
-        site.create("SweepRun", "search", "seconds=0.1", wandb=wandb)
+        site.cluster.kubectl("-n", NAMESPACE, "create", "rolebinding", role, f"--clusterrole={role}", account)
     assert site.await_condition("SweepRun", "search", "Complete")["trials"]["succeeded"] == 3
 
 
@@ -118,15 +153,17 @@ def surroundings(cluster: Cluster, tracker: TrackerProcess) -> None:
     cluster.kubectl("create", "priorityclass", "batch", "--value=1")
 
 
-def test_every_example_reaches_its_end(overlay, cluster, tracker):
-    if overlay != "namespaced":
-        return
-    site = Site(cluster, namespace=NAMESPACE)
-    surroundings(cluster, tracker)
+def test_every_example_reaches_its_end(applied, tracker):
+    site = applied["namespaced"].site
+    surroundings(site.cluster, tracker)
     documents = [small(document, tracker) for path in EXAMPLES for document in load_all(path.read_text())]
-    apply(cluster, documents)
+    apply(site.cluster, documents)
     for document in of_kind(documents, "SweepRun", "FinetuneJob"):
         kind, name = document["kind"], document["metadata"]["name"]
         status = site.await_condition(kind, name, "Complete", seconds=90)
         if "promotion" in document["spec"]:
             assert status["promotion"]["state"] in ("AwaitingApproval", "Rejected"), name
+
+
+def test_deleting_it_leaves_nothing(applied):
+    at_once(Applied.remove, applied.values())
