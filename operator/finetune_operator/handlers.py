@@ -5,6 +5,7 @@ The children's watches are the operator's own (`watch`).
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 from typing import Any, cast
@@ -14,6 +15,11 @@ import kopf
 from finetune_operator.api import GROUP, VERSION
 from finetune_operator.runtime import Runtime
 from finetune_operator.settings import Settings
+
+EXIT_SECONDS = 5.0
+"""Time to end in. Connections hang for longer when the CRDs or the operator's own rights go first, as in
+`kubectl delete -k`; nothing is lost by leaving, since all state is in the resources. kopf's own limit sends SIGKILL,
+which the first process of a container cannot send to itself."""
 
 
 def login(settings: kopf.OperatorSettings, kubeconfig: str | None) -> kopf.ConnectionInfo:
@@ -48,6 +54,7 @@ def register(registry: kopf.OperatorRegistry, config: Settings) -> None:
 
     @kopf.on.cleanup(registry=registry, id="cleanup")
     async def _cleanup(**_: Any) -> None:
+        asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
         for runtime in started:
             await runtime.stop()
 
