@@ -76,8 +76,9 @@ bench: $(STAMP)  ## measure against the best alternatives, into build/bench; BEN
 	$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: bench-search
-bench-search: $(STAMP)  ## measure what the search buys, into build/bench/search.json; goes on where it was interrupted
+bench-search: $(STAMP)  ## measure what the search buys, into build/bench/search.json and docs; goes on where it was interrupted
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.search.report
 
 .PHONY: bench-docs
 bench-docs: $(STAMP)  ## write docs/benchmarks.md from the figures in build/bench
