@@ -83,9 +83,10 @@ async def writes(place: Bench, resource: Resource, lives: int) -> Counter[str]:
         return Counter({what: n for what, n in (run.api.counts - before).items() if what.split()[0] in WRITES})
 
 
-async def steady(place: Bench, running: int, seconds: float) -> Counter[str]:
-    """Reads (not watches) while resources of both kinds run and nothing happens."""
-    async with place.namespace() as namespace, counted(place, namespace) as run:
+async def steady(place: Bench, running: int, seconds: float) -> tuple[Counter[str], float]:
+    """Reads (not watches), and requests to the tracker a minute, while resources run and nothing happens."""
+    arguments = ("--poll-seconds", str(POLL_SECONDS))
+    async with place.namespace() as namespace, counted(place, namespace, *arguments) as run:
         jobs, sweeps = await place.follow(TRAININGS, namespace), await place.follow(SWEEPS, namespace)
         for number in range(running):
             await place.create(TRAININGS, namespace, f"t{number}", "hold")
@@ -93,11 +94,12 @@ async def steady(place: Bench, running: int, seconds: float) -> Counter[str]:
         await jobs.until(lambda: all(_running(body) for body in jobs.objects.values()), 120)
         await sweeps.until(lambda: all(_running(body) for body in sweeps.objects.values()), 120)
         await run.quiet(2.0)
-        before = run.api.counts.copy()
+        before, asked = run.api.counts.copy(), run.tracker.counts.total()
         await asyncio.sleep(seconds)
         await jobs.stop()
         await sweeps.stop()
-        return Counter({what: n for what, n in (run.api.counts - before).items() if what.startswith("GET ")})
+        reads = Counter({what: n for what, n in (run.api.counts - before).items() if what.startswith("GET ")})
+        return reads, (run.tracker.counts.total() - asked) * 60 / seconds
 
 
 async def requests_per_minute(place: Bench, sweeps: int, seconds: float) -> float:
@@ -129,7 +131,7 @@ async def measure(options: Options) -> list[Entry]:
             made = await writes(place, resource, number)
             value = made.total() / number
             entries.append(Entry(name, value, "writes", FLOOR[resource], value / FLOOR[resource], number))
-        reads = await steady(place, running, window)
+        reads, _ = await steady(place, running, window)
         entries.append(measured("api_reads_steady", f"reads in {window:g} s", [reads.total()]))
         for sweeps in sizes:
             rate = await requests_per_minute(place, sweeps, min(window, 30.0))
