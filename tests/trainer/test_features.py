@@ -16,8 +16,8 @@ from finetune_trainer.features import collate, extract, prepare
 from finetune_trainer.frontend import precompute
 from finetune_trainer.manifest import Utterance, read_manifest
 from finetune_trainer.models import load_base, merged
+from finetune_trainer.objective import objective, shift_right
 from finetune_trainer.quality import QualityReport
-from finetune_trainer.training import objective, shift_right
 from transformers import AutoConfig, AutoModelForCTC
 
 from .material import RATE, make_whisper, tone

@@ -16,8 +16,9 @@ from finetune_trainer.distributed import Topology
 from finetune_trainer.errors import DivergedError, PreemptedError, StoppedError
 from finetune_trainer.features import collate
 from finetune_trainer.hyperparameters import Hyperparameters
+from finetune_trainer.objective import objective
 from finetune_trainer.session import Session
-from finetune_trainer.training import Progress, Training, objective
+from finetune_trainer.training import Progress, Training
 
 ALONE = Topology(0, 1, torch.device("cpu"))
 FAMILIES = ["seq2seq", "ctc"]

@@ -17,7 +17,8 @@ from finetune_trainer.contract import GateVerdict, SuiteResult, Tracking, TrialC
 from finetune_trainer.control import Control
 from finetune_trainer.errors import BadConfigError, TrackerUnauthorizedError, TrackerUnavailableError
 from finetune_trainer.quality import Issue, QualityReport
-from finetune_trainer.wandb_tracker import WandbTracker, download_artifact
+from finetune_trainer.wandb_server import download_artifact
+from finetune_trainer.wandb_tracker import WandbTracker
 
 
 @pytest.fixture(scope="module")
@@ -224,5 +225,5 @@ def test_artifacts_are_fetched_once_and_missing_ones_are_bad_configuration(
     assert full == name
     assert (Path(folder) / "weights").read_bytes() == b"w"
     assert Path(folder).is_relative_to(tmp_path / "scratch")
-    with pytest.raises(BadConfigError, match=r"artifact .*nothing:v0 does not exist"):
+    with pytest.raises(BadConfigError, match=r"no W&B artifact .*nothing:v0"):
         download_artifact(wanted, f"{tracker.entity}/alone/nothing:v0")

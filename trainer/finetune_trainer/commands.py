@@ -152,7 +152,7 @@ def downloader(config: TrialConfig) -> Downloader | None:
         return None
 
     def download(name: str) -> tuple[str, str]:
-        from .wandb_tracker import download_artifact
+        from .wandb_server import download_artifact
 
         return download_artifact(config.tracking, name)
 

@@ -18,7 +18,8 @@ from .features import Batch, Example, collate
 from .metrics import ErrorCounts, count_characters, count_words
 from .models import Base, plain
 from .normalizers import Normalizer
-from .training import Precision, objective, weight_of
+from .objective import objective, weight_of
+from .training import Precision
 
 Outcome = Literal["pass", "degraded", "fail"]
 

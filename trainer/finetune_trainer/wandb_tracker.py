@@ -9,25 +9,23 @@ The API key comes from `WANDB_API_KEY` alone. Metric names are those of docs/des
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import requests
 import wandb
 
 from .charts import pie_chart
 from .contract import ExitCode, GateVerdict, SuiteResult, Tracking
-from .errors import BadConfigError, TrackerUnauthorizedError, TrackerUnavailableError, TrialError
+from .errors import TrackerUnavailableError
 from .quality import QualityReport
 from .tracking import Number
+from .wandb_server import line_of, tracker_errors, use_server
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +273,7 @@ class WandbTracker:
         try:
             self._run.use_artifact(artifact)
         except Exception as error:
-            log.warning("The run's input %s was not noted: %s", artifact, _line(error))
+            log.warning("The run's input %s was not noted: %s", artifact, line_of(error))
 
     def log_model(self, name: str, folder: Path, metadata: Mapping[str, Any]) -> str | None:
         """Logs a model and waits until the server has it; returns `entity/project/name:version`, None offline."""
@@ -288,7 +286,7 @@ class WandbTracker:
             logged.wait(timeout=1800)
         except wandb.errors.CommError as error:
             raise TrackerUnavailableError(
-                f"The tracker did not take the model artifact {name}: {_line(error)}."
+                f"The tracker did not take the model artifact {name}: {line_of(error)}."
             ) from error
         return f"{logged.entity}/{logged.project}/{logged.name}"
 
@@ -316,84 +314,16 @@ class WandbTracker:
         threading.Thread(target=end, name="wandb-finish", daemon=True).start()
         seconds = PREEMPTED_PATIENCE if exit_code == ExitCode.PREEMPTED else patience()
         if not over.wait(seconds) or problems:
-            reason = _line(problems[0]) if problems else f"no answer within {seconds:.0f} s"
+            reason = line_of(problems[0]) if problems else f"no answer within {seconds:.0f} s"
             raise TrackerUnavailableError(
                 f"The tracker did not take the end of run {self.run_id} ({reason}); "
                 f"`wandb sync {self._run.settings.sync_dir}` sends it later."
             )
 
 
-def download_artifact(tracking: Tracking, name: str) -> tuple[str, str]:
-    """Fetches an artifact; processes of one machine fetch it once.
-
-    Args:
-        tracking: The server.
-        name: `entity/project/name:alias`.
-
-    Returns:
-        The local folder, and the full name with version.
-
-    Raises:
-        BadConfigError: There is no such artifact.
-        TrackerUnauthorizedError: The API key is missing or wrong.
-        TrackerUnavailableError: The server does not answer.
-    """
-    use_server(tracking)
-    with tracker_errors(tracking):
-        try:
-            artifact = wandb.Api(timeout=60).artifact(name)
-        except (ValueError, wandb.errors.CommError) as error:
-            if not isinstance(getattr(error, "exc", error), ValueError):  # the SDK wraps what it raises itself
-                raise
-            raise BadConfigError(f"The W&B artifact {name} does not exist ({_line(error)}); check its name.") from error
-        # The SDK keeps the alias that it was asked for in `name`; what `latest` was must be known later.
-        full = f"{artifact.entity}/{artifact.project}/{artifact.name.partition(':')[0]}:{artifact.version}"
-        # Not the SDK's default, which is a folder of the working directory: in a pod nobody may write there.
-        scratch = os.environ.get("WANDB_ARTIFACT_DIR") or os.environ.get("WANDB_DATA_DIR") or tempfile.gettempdir()
-        folder = Path(scratch) / "artifacts" / full.replace(":", "-")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            return str(artifact.download(root=str(folder))), full
-
-
 def patience() -> float:
     """Seconds for which the tracker may be unreachable."""
     return float(os.environ.get(PATIENCE_ENV, "300"))
-
-
-def use_server(tracking: Tracking) -> None:
-    """Points the SDK at the configured server; must come before its first call in a process."""
-    if tracking.base_url:
-        os.environ["WANDB_BASE_URL"] = tracking.base_url
-    # A parent that used the SDK leaves its service's address here; sharing it would tie this run to the parent's life.
-    os.environ.pop("WANDB_SERVICE", None)
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")
-
-
-@contextmanager
-def tracker_errors(tracking: Tracking) -> Iterator[None]:
-    """Names the SDK's errors in the contract's terms.
-
-    Raises:
-        TrackerUnauthorizedError: The API key is missing or wrong.
-        TrackerUnavailableError: The server does not answer.
-    """
-    server = tracking.base_url or os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    try:
-        yield
-    except TrialError:
-        raise
-    except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
-        raise TrackerUnauthorizedError(
-            f"The tracker {server} refused the API key ({_line(error)}); check WANDB_API_KEY."
-        ) from error
-    except (wandb.errors.Error, requests.RequestException, ConnectionError, TimeoutError) as error:
-        text = _line(error)
-        if any(mark in text.lower() for mark in ("401", "403", "permission", "unauthorized", "api key")):
-            raise TrackerUnauthorizedError(f"The tracker {server} refused the API key ({text}).") from error
-        raise TrackerUnavailableError(f"The tracker {server} does not answer ({text}).") from error
 
 
 def _without_references(value: Any) -> Any:
@@ -406,8 +336,3 @@ def _without_references(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_references(inner) for inner in value]
     return value.replace("wandb-artifact://", "wandb-artifact:", 1) if isinstance(value, str) else value
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
