@@ -225,5 +225,5 @@ def test_artifacts_are_fetched_once_and_missing_ones_are_bad_configuration(
     assert full == name
     assert (Path(folder) / "weights").read_bytes() == b"w"
     assert Path(folder).is_relative_to(tmp_path / "scratch")
-    with pytest.raises(BadConfigError, match=r"no W&B artifact .*nothing:v0"):
+    with pytest.raises(BadConfigError, match=r"artifact .*nothing:v0 does not exist"):
         download_artifact(wanted, f"{tracker.entity}/alone/nothing:v0")
