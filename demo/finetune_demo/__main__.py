@@ -145,7 +145,7 @@ def keep(console: Console, story: Story) -> None:
         "finetune report ftj/accent-model",
         f"\nThe tracker's pages are at {story.tracker_url}; log in with the key in {story.key_file}.",
     )
-    console.print("\n".join(lines), markup=False)
+    console.print("\n".join(lines), markup=False, soft_wrap=True)  # lines to paste stay whole
     with contextlib.suppress(SystemExit):  # the signal is the agreed end, not a failure
         while True:
             story.programs.check()

@@ -87,4 +87,4 @@ def test_what_is_kept_tells_how_to_reach_it_and_ends_well_on_ctrl_c():
         demo.send_signal(signal.SIGINT)
         assert "ended" in demo.stdout.read()
         assert demo.wait(20) == 0
-    assert "export KUBECONFIG=/demo/kubeconfig" in seen
+    assert f"export KUBECONFIG=/demo/kubeconfig PATH={Path(sys.executable).parent}:$PATH" in seen
