@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 from tests.operator.support.process import Lab, ready
 
 
@@ -26,3 +31,37 @@ def test_a_container_that_cannot_be_created(lab: Lab):
     lab.create("FinetuneJob", "x", trainer={"podTemplate": template})
     status = lab.await_reason("FinetuneJob", "x", "ContainerCreateFailed", 15)
     assert 'configmap "none" not found' in ready(status)["message"]
+
+
+@contextlib.contextmanager
+def throttling() -> Iterator[str]:
+    """A W&B server that asks everybody to come again later; yields its base URL."""
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(429)
+            self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_tracker_that_asks_for_a_pause(lab: Lab):
+    with throttling() as url:
+        lab.create("SweepRun", "x", trials=1, wandb={"project": lab.namespace, "baseURL": url})
+        status = lab.await_reason("SweepRun", "x", "TrackerThrottled")
+        assert "asks for a pause" in ready(status)["message"]
+        assert status.get("sweep", {}).get("id") is None
+        lab.delete("SweepRun", "x")
