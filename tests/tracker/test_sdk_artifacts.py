@@ -1,6 +1,12 @@
 """Artifacts and registries through the unmodified SDK."""
 
+import base64
+import contextlib
+import hashlib
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +40,74 @@ def test_versions_aliases_and_dedup(sdk, tmp_path):
     assert [a.version for a in api.artifacts("model", path("m"))] == ["v1", "v0"]
     assert api.artifact_exists(path("m:v1"))
     assert not api.artifact_exists(path("m:v7"))
+
+
+def test_one_content_announced_by_several_at_once_is_one_version(sdk, client):
+    """Agents that start together: all announce before any commits, each goes on with the id that it was given."""
+    client.project = os.environ["WANDB_PROJECT"]
+    create = """mutation($e: String!, $p: String!, $c: ID!, $a: [ArtifactAliasInput!], $d: String!) {
+      createArtifact(input: {entityName: $e, projectName: $p, artifactTypeName: "dataset", digest: $d, clientID: $c,
+        artifactCollectionName: "cases", aliases: $a, enableDigestDeduplication: true}) { artifact { id state } } }"""
+    with sdk.init() as run:  # the SDK's own content, whose announcement others have overtaken
+        artifact = sdk.Artifact("cases", type="dataset")
+        with artifact.new_file("rows.txt") as f:
+            f.write("rows")
+        manifest = json.dumps(artifact.manifest.to_manifest_json())
+        others = [
+            client.call(create, e="local", p=client.project, c=name, d=artifact.digest,
+                        a=[{"artifactCollectionName": "cases", "alias": name}])["createArtifact"]["artifact"]
+            for name in ("one", "two")
+        ]  # fmt: skip
+        assert {other["state"] for other in others} == {"PENDING"}
+        logged = run.log_artifact(artifact, aliases=["third"]).wait()
+    announce = """mutation($a: ID!, $d: String!) { createArtifactManifest(input: {artifactID: $a, digest: $d,
+      name: "wandb_manifest.json", entityName: "local", projectName: "p", type: FULL}) {
+      artifactManifest { file { uploadUrl } } } }"""
+    commit = "mutation($a: ID!) { commitArtifact(input: {artifactID: $a}) { artifact { id digest } } }"
+    md5 = base64.b64encode(hashlib.md5(manifest.encode()).digest()).decode()
+    for other in others * 2:  # a retried commit too
+        made = client.call(announce, a=other["id"], d=md5)["createArtifactManifest"]["artifactManifest"]
+        assert client.http.put(made["file"]["uploadUrl"], data=manifest, timeout=30).status_code == 200
+        assert client.call(commit, a=other["id"])["commitArtifact"]["artifact"]["id"] == logged.id
+    (only,) = sdk.Api().artifacts("dataset", path("cases"))
+    assert (only.version, set(only.aliases)) == ("v0", {"one", "two", "third", "latest"})
+    query = "query($a: ID!) { artifact(id: $a) { id state } }"
+    assert {client.call(query, a=other["id"])["artifact"]["id"] for other in others} == {logged.id}
+    with sdk.init() as run:
+        use = """mutation($a: ID!, $p: String, $r: String) { useArtifact(input: {artifactID: $a, entityName: "local",
+          projectName: $p, runName: $r}) { artifact { id } } }"""
+        client.call(use, a=others[1]["id"], p=client.project, r=run.id)
+    assert [user.id for user in only.used_by()] == [run.id]
+    only.delete(delete_aliases=True)
+    assert client.call(query, a=others[0]["id"])["artifact"] is None
+
+
+def test_runs_that_log_one_content_together_share_a_version(sdk, tmp_path):
+    """The same through the SDK alone: processes that wait for one another before they log."""
+    script = tmp_path / "agent.py"
+    script.write_text(
+        "import sys, wandb\nrun = wandb.init()\nartifact = wandb.Artifact('shared', 'dataset')\n"
+        "for part in range(20):\n    with artifact.new_file(f'{part}.txt') as f:\n        f.write('rows')\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+        "print(run.log_artifact(artifact, aliases=[sys.argv[1]]).wait().version, flush=True)\nrun.finish()\n"
+    )
+    with contextlib.ExitStack() as stack:
+        agents = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, script, f"agent-{i}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                    cwd=tmp_path, env={k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"},
+                )
+            )
+            for i in range(2)
+        ]  # fmt: skip
+        assert [agent.stdout.readline() for agent in agents] == ["ready\n"] * 2
+        for agent in agents:
+            agent.stdin.write("go\n")
+            agent.stdin.flush()
+        assert [agent.communicate(timeout=120)[0] for agent in agents] == ["v0\n"] * 2
+    (only,) = sdk.Api().artifacts("dataset", path("shared"))
+    assert set(only.aliases) == {"agent-0", "agent-1", "latest"}
 
 
 def test_edits(sdk):

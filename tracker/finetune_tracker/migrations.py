@@ -120,4 +120,11 @@ CREATE TABLE sweep_priors (
     run_id INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, PRIMARY KEY (sweep_id, run_id)) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+# The version that an artifact of the same content stands for, and whether its client wants such.
+_V3 = """
+ALTER TABLE artifacts ADD COLUMN same_as INTEGER REFERENCES artifacts ON DELETE CASCADE;
+ALTER TABLE artifacts ADD COLUMN deduplicate INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX artifacts_by_same ON artifacts (same_as);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)

@@ -23,7 +23,7 @@ from finetune_tracker.mutations.collections import (
 )
 from finetune_tracker.mutations.projects import ensure_project
 from finetune_tracker.views.artifact import Artifact, Membership
-from finetune_tracker.views.artifact_search import readable_artifact
+from finetune_tracker.views.artifact_search import artifact_row, readable_artifact
 
 STORAGE_PREFIX = "wandb_artifacts"
 
@@ -35,11 +35,9 @@ def create_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     sequence = ensure_collection(ctx, project, names[0], str(given.get("artifact_type_name") or ""), "sequence")
     digest = str(given.get("digest") or "")
     aliases = [str(a["alias"]) for a in given.get("aliases") or () if isinstance(a, dict) and a.get("alias")]
-    same = ctx.one(
-        "SELECT * FROM artifacts WHERE sequence_id = ? AND state = 'COMMITTED' AND digest = ? ORDER BY id DESC",
-        sequence["id"], digest,
-    )  # fmt: skip
-    if same is not None and given.get("enable_digest_deduplication"):
+    deduplicate = bool(given.get("enable_digest_deduplication"))
+    same = _same_content(ctx, sequence["id"], digest) if deduplicate else None
+    if same is not None:
         membership = membership_row(ctx, sequence["id"], same["id"])
         set_aliases(ctx, membership, aliases)
         return {"artifact": Artifact(ctx, same)}
@@ -50,11 +48,11 @@ def create_artifact(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
         run = ctx.one("SELECT id FROM runs WHERE project_id = ? AND name = ?", project["id"], given.get("run_name"))
         cursor = ctx.db.execute(
             "INSERT INTO artifacts (sequence_id, digest, state, description, metadata, client_id, sequence_client_id, "
-            "run_id, wanted_aliases, history_step, ttl_seconds, created_at, updated_at) "
-            "VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "run_id, wanted_aliases, deduplicate, history_step, ttl_seconds, created_at, updated_at) "
+            "VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (sequence["id"], digest, given.get("description"), _metadata(given.get("metadata")), given.get("client_id"),
              given.get("sequence_client_id"), run["id"] if run else None, json.dumps(aliases),
-             given.get("history_step"), given.get("ttl_duration_seconds"), ctx.now, ctx.now),
+             deduplicate, given.get("history_step"), given.get("ttl_duration_seconds"), ctx.now, ctx.now),
         )  # fmt: skip
         row = row_of(ctx, "artifacts", cursor.lastrowid)
         _tag(ctx, row["id"], given.get("tags"))
@@ -86,6 +84,9 @@ def create_files(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
 def commit(ctx: Context, number: int, manifest_md5: str, contents: dict[str, Any]) -> dict[str, Any]:
     """Make a version final: number it, name it, list its files. A second commit changes nothing.
 
+    Agents that start together announce the same content before any of them commits it. The first to commit makes the
+    version; the others' stand for it from then on, under their own ids too, which their clients go on using.
+
     Args:
         ctx: The request.
         number: The artifact.
@@ -95,6 +96,15 @@ def commit(ctx: Context, number: int, manifest_md5: str, contents: dict[str, Any
     row = _own_artifact(ctx, number)
     if row["state"] == "COMMITTED":
         return {"artifact": Artifact(ctx, row)}
+    same = _same_content(ctx, row["sequence_id"], row["digest"]) if row["deduplicate"] else None
+    if same is not None:
+        ctx.db.execute("UPDATE OR IGNORE usages SET artifact_id = ? WHERE artifact_id = ?", (same["id"], row["id"]))
+        ctx.db.execute(
+            "UPDATE artifacts SET state = 'MERGED', same_as = ?, updated_at = ? WHERE id = ?",
+            (same["id"], ctx.now, row["id"]),
+        )
+        set_aliases(ctx, membership_row(ctx, row["sequence_id"], same["id"]), json.loads(row["wanted_aliases"]))
+        return {"artifact": Artifact(ctx, same)}
     entity = Artifact(ctx, row).entity_id
     size = 0
     for name, entry in contents.items():
@@ -298,8 +308,15 @@ def _readable(ctx: Context, text: object) -> sqlite3.Row:
     return row
 
 
+def _same_content(ctx: Context, sequence_id: int, digest: str) -> sqlite3.Row | None:
+    return ctx.one(
+        "SELECT * FROM artifacts WHERE sequence_id = ? AND state = 'COMMITTED' AND digest = ? ORDER BY id DESC",
+        sequence_id, digest,
+    )  # fmt: skip
+
+
 def _own_artifact(ctx: Context, number: int) -> sqlite3.Row:
-    row = ctx.one("SELECT * FROM artifacts WHERE id = ?", number)
+    row = artifact_row(ctx, number)
     home = ctx.one("SELECT project_id FROM collections WHERE id = ?", row["sequence_id"]) if row else None
     if row is None or home is None or not ctx.owns_project(home["project_id"]):
         raise NotFound("no such artifact")

@@ -51,13 +51,22 @@ def membership_by_name(ctx: Context, project_id: int, name: str | None) -> artif
     return find_membership(ctx, row["id"], alias or "latest") if row else None
 
 
+def artifact_row(ctx: Context, number: int) -> sqlite3.Row | None:
+    """An artifact; for one whose content another had when it was committed, that other one."""
+    return ctx.one(
+        "SELECT a.* FROM artifacts given JOIN artifacts a ON a.id = coalesce(given.same_as, given.id) "
+        "WHERE given.id = ?",
+        number,
+    )
+
+
 def readable_artifact(ctx: Context, number: int) -> sqlite3.Row | None:
     """An artifact that belongs to, or is linked into, a project of the viewer."""
-    row = ctx.one("SELECT * FROM artifacts WHERE id = ?", number)
+    row = artifact_row(ctx, number)
     homes = ctx.all(
         "SELECT c.project_id FROM collections c WHERE c.id = ? UNION "
         "SELECT c.project_id FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.artifact_id = ?",
-        row["sequence_id"] if row else None, number,
+        row["sequence_id"] if row else None, row["id"] if row else None,
     )  # fmt: skip
     return row if any(ctx.owns_project(home["project_id"]) for home in homes) else None
 
