@@ -118,6 +118,7 @@ class Workshop:
     def score(self, model: Path) -> ErrorCounts:
         """Word errors of another model on the test set."""
         session = self._session
+        session.control.clear()  # of the stop that ended the last trial
         base = load_base(ModelRef(name=str(model)))
         return session.evaluate(base.build(), "test", base=base).words
 

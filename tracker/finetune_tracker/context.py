@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from finetune_tracker.auth import Signer, Viewer
 from finetune_tracker.errors import NotFound
-from finetune_tracker.graphql import Node
+from finetune_tracker.graphql import Node, field, snake_case
+from finetune_tracker.ids import global_id, timestamp
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,25 @@ class Context:
 
 
 class View(Node):
-    """A node over one database row."""
+    """A node over one database row.
 
+    Attributes:
+        times: Columns with seconds since the epoch, answered as W&B writes times.
+    """
+
+    times: ClassVar[frozenset[str]] = frozenset()
     row: sqlite3.Row
 
     def __init__(self, ctx: Context, row: sqlite3.Row) -> None:
         self.ctx = ctx
         self.row = row
+
+    @field
+    def id(self) -> str:
+        """The global id."""
+        return global_id(self.typename, self.row["id"])
+
+    def resolve(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """The value of a field; None for one that does not exist."""
+        key = snake_case(name)
+        return timestamp(self.row[key]) if key in self.times else super().resolve(name, arguments)

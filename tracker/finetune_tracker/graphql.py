@@ -41,17 +41,19 @@ def field(method: F) -> F:
 
 
 class Node:
-    """An object of the graph: fields are `@field` methods, else the row's columns named in `columns`.
+    """An object of the graph: fields are `@field` methods, else constants, else columns of the row.
 
     Attributes:
         typename: GraphQL's `__typename`; the SDK checks it literally.
         interfaces: Further type names whose fragments apply.
         columns: Columns that are answered as they are.
+        constants: Fields that are the same for every node, with their values.
     """
 
     typename: ClassVar[str]
     interfaces: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[frozenset[str]] = frozenset()
+    constants: ClassVar[Mapping[str, Any]] = {}
     fields: ClassVar[dict[str, tuple[Callable[..., Any], frozenset[str]]]] = {}
     row: Any = None
 
@@ -69,6 +71,8 @@ class Node:
         if (found := self.fields.get(key)) is not None:
             method, known = found
             return method(self, **{k: v for k, v in arguments.items() if k in known})
+        if key in self.constants:
+            return self.constants[key]
         if key in self.columns and self.row is not None:
             return self.row[key]
         note_gap(self.typename, name)

@@ -71,7 +71,7 @@ def mark_run_files_uploaded(ctx: Context, given: dict[str, Any]) -> dict[str, An
 
 def delete_files(ctx: Context, given: dict[str, Any]) -> dict[str, Any]:
     """Delete files of runs."""
-    for number in [parse_global_id("RunFile", i) for i in given.get("files") or ()]:
+    for number in [parse_global_id("File", i) for i in given.get("files") or ()]:
         row = ctx.one("SELECT r.project_id FROM run_files f JOIN runs r ON r.id = f.run_id WHERE f.id = ?", number)
         if row is None or not ctx.owns_project(row["project_id"]):
             raise NotFound("no such file")

@@ -10,7 +10,7 @@ from finetune_tracker import graphql
 from finetune_tracker.context import Context, View
 from finetune_tracker.errors import NotFound
 from finetune_tracker.graphql import Node, field
-from finetune_tracker.ids import global_id, timestamp
+from finetune_tracker.ids import global_id
 from finetune_tracker.views import artifact_search
 from finetune_tracker.views import project as project_view
 
@@ -29,10 +29,7 @@ class User(View):
 
     typename = "User"
     columns = frozenset({"name", "email"})
-
-    @field
-    def id(self) -> str:
-        return global_id("User", self.row["id"])
+    constants = {"flags": "{}", "deleted_at": None, "photo_url": None}
 
     @field
     def username(self) -> str:
@@ -41,18 +38,6 @@ class User(View):
     @field
     def admin(self) -> bool:
         return bool(self.row["admin"])
-
-    @field
-    def flags(self) -> str:
-        return "{}"
-
-    @field
-    def deleted_at(self) -> None:
-        return None
-
-    @field
-    def photo_url(self) -> None:
-        return None
 
     @field
     def entity(self) -> str:
@@ -88,10 +73,8 @@ class Entity(View):
 
     typename = "Entity"
     columns = frozenset({"name"})
-
-    @field
-    def id(self) -> str:
-        return global_id("Entity", self.row["id"])
+    times = frozenset({"created_at"})
+    constants = {"available": False, "read_only": False, "code_saving_enabled": True, "xxhash_digests_enabled": False}
 
     @field
     def entity_type(self) -> str:
@@ -100,26 +83,6 @@ class Entity(View):
     @field
     def is_team(self) -> bool:
         return bool(self.row["kind"] == "team")
-
-    @field
-    def available(self) -> bool:
-        return False
-
-    @field
-    def read_only(self) -> bool:
-        return False
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def code_saving_enabled(self) -> bool:
-        return True
-
-    @field
-    def xxhash_digests_enabled(self) -> bool:
-        return False
 
     @field
     def organization(self) -> Organization:
@@ -192,6 +155,11 @@ class Organization(Node):
     """The server's one organisation."""
 
     typename = "Organization"
+    constants = {
+        "core_weave_organization_id": None,
+        "advanced_registry_features": {"advancedSearch": False},
+        "feature_flags": [],
+    }
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
@@ -208,18 +176,6 @@ class Organization(Node):
     def org_entity(self) -> Entity | None:
         row = self.ctx.one("SELECT * FROM entities WHERE name = ?", self.ctx.organization)
         return Entity(self.ctx, row) if row else None
-
-    @field
-    def core_weave_organization_id(self) -> None:
-        return None
-
-    @field
-    def advanced_registry_features(self) -> dict[str, bool]:
-        return {"advancedSearch": False}
-
-    @field
-    def feature_flags(self) -> list[dict[str, Any]]:
-        return []
 
 
 def find_entity(ctx: Context, name: str | None) -> Entity | None:

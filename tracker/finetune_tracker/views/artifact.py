@@ -9,7 +9,7 @@ from finetune_tracker import filters as query_filters
 from finetune_tracker import graphql
 from finetune_tracker.context import View
 from finetune_tracker.graphql import field
-from finetune_tracker.ids import global_id, timestamp
+from finetune_tracker.ids import global_id
 from finetune_tracker.views import artifact_search as search
 from finetune_tracker.views import project as project_view
 from finetune_tracker.views import run as run_view
@@ -20,14 +20,7 @@ class ArtifactType(View):
 
     typename = "ArtifactType"
     columns = frozenset({"name", "description"})
-
-    @field
-    def id(self) -> str:
-        return global_id("ArtifactType", self.row["id"])
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
+    times = frozenset({"created_at"})
 
     @field
     def artifact_collection(self, name: str | None = None) -> Collection | None:
@@ -54,6 +47,8 @@ class Collection(View):
 
     interfaces: ClassVar[frozenset[str]] = frozenset({"ArtifactCollection"})
     columns = frozenset({"name", "description"})
+    times = frozenset({"created_at", "updated_at"})
+    constants = {"state": "READY"}
 
     @property
     def typename(self) -> str:  # type: ignore[override]
@@ -62,18 +57,6 @@ class Collection(View):
     @field
     def id(self) -> str:
         return global_id("ArtifactCollection", self.row["id"])
-
-    @field
-    def state(self) -> str:
-        return "READY"
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def updated_at(self) -> str | None:
-        return timestamp(self.row["updated_at"])
 
     @field
     def project(self) -> project_view.Project | None:
@@ -147,10 +130,8 @@ class Artifact(View):
 
     typename = "Artifact"
     columns = frozenset({"state", "digest", "size", "file_count", "description", "metadata", "history_step"})
-
-    @field
-    def id(self) -> str:
-        return global_id("Artifact", self.row["id"])
+    times = frozenset({"created_at", "updated_at"})
+    constants = {"digest_algorithm": "MANIFEST_MD5"}
 
     @field
     def artifact_sequence(self) -> Collection | None:
@@ -174,10 +155,6 @@ class Artifact(View):
         return row["version"] if row else None
 
     @field
-    def digest_algorithm(self) -> str:
-        return "MANIFEST_MD5"
-
-    @field
     def commit_hash(self) -> str:
         """The id again: W&B's is an opaque token that nothing but links shows."""
         return f"{self.row['id']:020x}"
@@ -190,14 +167,6 @@ class Artifact(View):
     @field
     def ttl_is_inherited(self) -> bool:
         return self.row["ttl_seconds"] is None
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def updated_at(self) -> str | None:
-        return timestamp(self.row["updated_at"])
 
     @field
     def tags(self) -> list[dict[str, Any]]:
@@ -268,10 +237,6 @@ class Alias(View):
     columns = frozenset({"alias"})
 
     @field
-    def id(self) -> str:
-        return global_id("ArtifactAlias", self.row["id"])
-
-    @field
     def artifact_collection(self) -> Collection | None:
         row = self.ctx.one("SELECT * FROM collections WHERE id = ?", self.row["collection_id"])
         return Collection(self.ctx, row) if row else None
@@ -281,18 +246,11 @@ class Membership(View):
     """That a version belongs to a collection, with its number and aliases there."""
 
     typename = "ArtifactCollectionMembership"
-
-    @field
-    def id(self) -> str:
-        return global_id("ArtifactCollectionMembership", self.row["id"])
+    times = frozenset({"created_at"})
 
     @field
     def version_index(self) -> int:
         return int(self.row["version"])
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
 
     @field
     def aliases(self) -> list[Alias]:

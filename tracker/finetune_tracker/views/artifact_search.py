@@ -13,7 +13,7 @@ from urllib.parse import quote
 from finetune_tracker import filters as query_filters
 from finetune_tracker import graphql
 from finetune_tracker.context import Context
-from finetune_tracker.ids import global_id
+from finetune_tracker.ids import global_id, timestamp
 from finetune_tracker.views import artifact as artifact_view
 
 _VERSION = re.compile(r"v(\d{1,12})")
@@ -177,7 +177,7 @@ def _file(ctx: Context, entity_id: int, owner: artifact_view.Artifact, row: Any)
         "sizeBytes": row["size"],
         "storagePath": f"artifacts/{owner.row['id']}/{row['name']}",
         "mimetype": mimetypes.guess_type(row["name"])[0],
-        "updatedAt": owner.created_at(),
+        "updatedAt": timestamp(owner.row["created_at"]),
         "digest": digest,
         "md5": digest,
     }

@@ -8,7 +8,6 @@ from finetune_tracker import filters as query_filters
 from finetune_tracker import graphql
 from finetune_tracker.context import Context, View
 from finetune_tracker.graphql import field
-from finetune_tracker.ids import global_id, timestamp
 from finetune_tracker.views import account as account_view
 from finetune_tracker.views import artifact as artifact_view
 from finetune_tracker.views import artifact_search
@@ -23,10 +22,8 @@ class Project(View):
 
     typename = "Project"
     columns = frozenset({"name", "description", "access", "views"})
-
-    @field
-    def id(self) -> str:
-        return global_id("Project", self.row["id"])
+    times = frozenset({"created_at", "updated_at"})
+    constants = {"read_only": False, "is_benchmark": False, "members": [], "team_members": []}
 
     @field
     def internal_id(self) -> str:
@@ -48,32 +45,8 @@ class Project(View):
         return account_view.User(self.ctx, row) if row else None
 
     @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def updated_at(self) -> str | None:
-        return timestamp(self.row["updated_at"])
-
-    @field
-    def read_only(self) -> bool:
-        return False
-
-    @field
-    def is_benchmark(self) -> bool:
-        return False
-
-    @field
     def allow_all_artifact_types_in_registry(self) -> bool:
         return bool(self.row["allow_all_types"])
-
-    @field
-    def members(self) -> list[dict[str, Any]]:
-        return []
-
-    @field
-    def team_members(self) -> list[dict[str, Any]]:
-        return []
 
     @field
     def run(self, name: str | None = None) -> run_view.Run | None:

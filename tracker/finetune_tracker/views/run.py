@@ -12,7 +12,7 @@ from finetune_tracker import graphql
 from finetune_tracker import history as run_history
 from finetune_tracker.context import Context, View
 from finetune_tracker.graphql import field
-from finetune_tracker.ids import global_id, timestamp
+from finetune_tracker.ids import timestamp
 from finetune_tracker.views import account as account_view
 from finetune_tracker.views import artifact_search
 from finetune_tracker.views import project as project_view
@@ -28,10 +28,8 @@ class Run(View):
     columns = frozenset(
         {"name", "display_name", "state", "description", "notes", "config", "job_type", "repo", "host", "exitcode"}
     )
-
-    @field
-    def id(self) -> str:
-        return global_id("Run", self.row["id"])
+    times = frozenset({"created_at", "updated_at", "heartbeat_at"})
+    constants = {"read_only": False}
 
     @field
     def project_id(self) -> int:
@@ -81,22 +79,6 @@ class Run(View):
     @field
     def system_metrics(self) -> str:
         return str(self.row["system"])
-
-    @field
-    def read_only(self) -> bool:
-        return False
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def updated_at(self) -> str | None:
-        return timestamp(self.row["updated_at"])
-
-    @field
-    def heartbeat_at(self) -> str | None:
-        return timestamp(self.row["heartbeat_at"])
 
     @field
     def compute_seconds(self) -> float:
@@ -234,10 +216,7 @@ class RunFile(View):
 
     typename = "File"
     columns = frozenset({"name", "md5"})
-
-    @field
-    def id(self) -> str:
-        return global_id("RunFile", self.row["id"])
+    times = frozenset({"updated_at"})
 
     @field
     def display_name(self) -> str:
@@ -250,10 +229,6 @@ class RunFile(View):
     @field
     def mimetype(self) -> str | None:
         return mimetypes.guess_type(self.row["name"])[0]
-
-    @field
-    def updated_at(self) -> str | None:
-        return timestamp(self.row["updated_at"])
 
     @field
     def url(self) -> str:

@@ -11,7 +11,7 @@ from finetune_tracker import graphql
 from finetune_tracker.context import Context, View
 from finetune_tracker.errors import BadRequest
 from finetune_tracker.graphql import field
-from finetune_tracker.ids import global_id, parse_global_id, timestamp
+from finetune_tracker.ids import parse_global_id
 from finetune_tracker.views import account as account_view
 from finetune_tracker.views import project as project_view
 from finetune_tracker.views import run as run_view
@@ -22,10 +22,7 @@ class Sweep(View):
 
     typename = "Sweep"
     columns = frozenset({"name", "state", "config", "method", "description", "controller", "scheduler"})
-
-    @field
-    def id(self) -> str:
-        return global_id("Sweep", self.row["id"])
+    times = frozenset({"created_at", "updated_at", "heartbeat_at"})
 
     @field
     def display_name(self) -> str | None:
@@ -40,18 +37,6 @@ class Sweep(View):
     def user(self) -> account_view.User | None:
         row = account_view.user_row(self.ctx, self.row["user_id"])
         return account_view.User(self.ctx, row) if row else None
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def updated_at(self) -> str | None:
-        return timestamp(self.row["updated_at"])
-
-    @field
-    def heartbeat_at(self) -> str | None:
-        return timestamp(self.row["heartbeat_at"])
 
     @field
     def run_count(self) -> int:
@@ -110,22 +95,11 @@ class Agent(View):
 
     typename = "Agent"
     columns = frozenset({"name", "host", "state"})
-
-    @field
-    def id(self) -> str:
-        return global_id("Agent", self.row["id"])
+    times = frozenset({"created_at", "heartbeat_at"})
 
     @field
     def total_runs(self) -> int:
         return self.ctx.count("SELECT count(*) FROM runs WHERE agent_id = ?", self.row["id"])
-
-    @field
-    def created_at(self) -> str | None:
-        return timestamp(self.row["created_at"])
-
-    @field
-    def heartbeat_at(self) -> str | None:
-        return timestamp(self.row["heartbeat_at"])
 
     @field
     def runs(self, order: object = None, first: object = None, after: object = None) -> dict[str, Any]:
