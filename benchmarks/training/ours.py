@@ -53,9 +53,7 @@ class Trial:
         hyperparameters = Hyperparameters.parse({**values, "input_seconds": self.input_seconds})
         base = self._load()
         examples = self._prepared(base, "train")
-        if can_precompute(base):
-            precompute(base, examples, topology.device)
-            base = replace(base, precomputed=True)
+        base = _with_frames(base, examples)
         model = base.build(hyperparameters, seed=recipe.seed).to(topology.device)
         Training(
             model=model,
@@ -75,12 +73,15 @@ class Trial:
         """Utterances per second from files on disk to the word error rate, and the rate."""
         began = time.perf_counter()
         base = self._load()
-        result = self._score(base, base.build().to(device()), split, with_loss=False)
-        return len(result.references) / (time.perf_counter() - began), result.wer
+        examples = self._prepared(base, split)
+        base = _with_frames(base, examples)
+        result = self._score(base, base.build().to(device()), examples, with_loss=False)
+        return len(examples) / (time.perf_counter() - began), result.wer
 
     def judge(self, model: Any) -> Score:
         """Validation loss and word error rate of a trained model, whoever trained it."""
-        return self._score(self._load(), model, "validation", with_loss=True)
+        base = self._load()
+        return self._score(base, model, self._prepared(base, "validation"), with_loss=True)
 
     def _load(self) -> Base:
         base = load_base(ModelRef(name=str(self.base)))
@@ -90,8 +91,7 @@ class Trial:
         rows = [row for row in read_manifest(str(self.manifest)).utterances if row.split == split]
         return prepare(rows, base, QualityReport(str(self.manifest)), device=device(), threads=threads())
 
-    def _score(self, base: Base, model: Any, split: str, *, with_loss: bool) -> Score:
-        examples = self._prepared(base, split)
+    def _score(self, base: Base, model: Any, examples: list[Example], *, with_loss: bool) -> Score:
         transcripts = transcribe(
             model,
             base,
@@ -102,3 +102,11 @@ class Trial:
             with_loss=with_loss,
         )
         return score(transcripts, examples, normalizer("none"))
+
+
+def _with_frames(base: Base, examples: list[Example]) -> Base:
+    """The checkpoint as a trial takes it while its front end is frozen: with that computed already."""
+    if not can_precompute(base):
+        return base
+    precompute(base, examples, device())
+    return replace(base, precomputed=True)
