@@ -2,7 +2,7 @@
 
 The floor of a life is what must be written for what the API promises, whatever the design:
 
-- A FinetuneJob: the first status, which says Reconciling before anything is done, or tools take the resource for done
+- A FinetuneJob: the first status, which says Reconciling, or tools take the resource for done
   (1); the Job (1); the last status (1); one Event for each of the two transitions (2). For pods that end at once there
   is no `Running` to be told of.
 - A SweepRun: the first status and Event (2); a finalizer, since deletion must cancel the sweep, and its removal (2);

@@ -27,24 +27,21 @@ class Reason:
 
 REASONS: dict[str, Reason] = {
     "Accepted": Reason("progress", "The operator has seen the resource and starts a round."),
-    "CreatingSweep": Reason("progress", "The sweep is being created in W&B."),
     "Starting": Reason("progress", "Pods are being created or are starting."),
     "Running": Reason("progress", "Pods are at work."),
     "StageEnding": Reason("progress", "A stage of the search has ended; its agents are leaving."),
     "StageStarting": Reason("progress", "The next stage of the search begins, with what the earlier one has found."),
     "Replacing": Reason("progress", "Waits for the pods of an earlier round or stage to leave."),
-    "Finishing": Reason("progress", "The training has ended; its result is read."),
-    "Promoting": Reason("progress", "The gates are met; the registry is being changed."),
+    "Finishing": Reason("progress", "The training's pods have ended; their Job is about to."),
     "AdaptationFailed": Reason(
         "done",
         "A round of continuous adaptation brought no result; the configuration in service stays.",
         "read the message; the next round starts with the next spec.continuous.newErrorCases",
     ),
-    "AgentsExited": Reason(
-        "progress", "All agents have left although trials remain; the next attempt follows after a pause."
-    ),
     "Preempted": Reason(
-        "progress", "The pod was evicted or its node taken; it is started again and resumes from its checkpoint."
+        "progress",
+        "The pod was evicted or its node taken; it is started again and resumes from its checkpoint. A FinetuneJob "
+        "whose pod leaves so ten times, evicted by nobody, has failed.",
     ),
     "Suspended": Reason("waits", "spec.suspend is set.", "set spec.suspend to false to go on"),
     "ScaledToZero": Reason("waits", "spec.parallelism is 0.", "kubectl scale sweeprun/NAME --replicas=2"),
@@ -112,7 +109,7 @@ REASONS: dict[str, Reason] = {
     ),
     "PodCreationFailed": Reason(
         "waits",
-        "The API server refuses the pods, often by Pod Security or an admission webhook.",
+        "The API server refuses the Job or its pods, often by Pod Security or an admission webhook.",
         "read the message; adapt spec.trainer.podTemplate to the namespace's policy",
     ),
     "ContainerCreateFailed": Reason(
@@ -162,6 +159,11 @@ REASONS: dict[str, Reason] = {
         "failed",
         "The training ended, but neither its pod nor the tracker has its result.",
         "apply again with another seed; keep pods longer with ttlSecondsAfterFinished",
+    ),
+    "AgentsExited": Reason(
+        "failed",
+        "Three times in a row all agents left without an error, and not one trial had ended.",
+        "read finetune logs NAME; an image of your own has to obey the trial contract",
     ),
     "SweepDeleted": Reason(
         "failed", "Somebody deleted the sweep in W&B.", "apply again with a changed spec to start a new one"

@@ -25,7 +25,7 @@ from finetune_operator.actions import (
 )
 from finetune_operator.api import FinetuneJob, SweepRun
 from finetune_operator.cluster import Cluster
-from finetune_operator.errors import ConflictError, NameTakenError, NotFoundError, TrackerError
+from finetune_operator.errors import ClusterError, ConflictError, NameTakenError, NotFoundError, TrackerError
 from finetune_operator.hub import ProjectPoller
 from finetune_operator.observe import Observer
 from finetune_operator.store import Key, Store
@@ -33,6 +33,8 @@ from finetune_operator.wandb import app_url
 
 logger = logging.getLogger(__name__)
 
+_NEVER = frozenset({400, 413, 422})
+"""Answers to what is malformed, too large or invalid: it would be that again."""
 _PLURALS = {"Job": "jobs", "ConfigMap": "configmaps", "Service": "services"}
 
 
@@ -67,11 +69,14 @@ class Executor:
                 case Apply():
                     try:
                         await self._apply(key, body, action.manifest)
-                    except NameTakenError as error:
+                    except (NameTakenError, ClusterError) as error:
+                        problem = _refused(action, error)
+                        if problem is None:
+                            raise
                         if action.optional:
-                            logger.warning("%s", error)
+                            logger.warning("%s", problem.message)
                             continue
-                        return replace(results, problem=Problem("NameTaken", str(error)))
+                        return replace(results, problem=problem)
                 case PatchJob():
                     await self._patch_job(key, action)
                 case DeleteJob():
@@ -156,6 +161,17 @@ class Executor:
         except NotFoundError:
             return
         self._store.jobs.update(patched)
+
+
+def _refused(action: Apply, error: NameTakenError | ClusterError) -> Problem | None:
+    """Why there can be no such child; None where trying again may help."""
+    if isinstance(error, NameTakenError):
+        return Problem("NameTaken", str(error))
+    if error.code not in _NEVER:
+        return None
+    return Problem(
+        "PodCreationFailed", f"{action.manifest['kind']} {action.manifest['metadata']['name']}: {error.message}"
+    )
 
 
 def describe(action: Action) -> str:

@@ -57,6 +57,7 @@ class JobFacts:
     finished_at: datetime | None
     deleting: bool
     ttl: int | None
+    inputs: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -94,6 +95,7 @@ class JobFacts:
             finished_at=parse_time(end.get("lastTransitionTime")) if end else None,
             deleting="deletionTimestamp" in metadata,
             ttl=spec.get("ttlSecondsAfterFinished"),
+            inputs=metadata.get("annotations", {}).get(names.INPUTS_ANNOTATION),
         )
 
 

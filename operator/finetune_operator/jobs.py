@@ -30,7 +30,7 @@ class JobRequest:
     Attributes:
         document: What the trainer is to do.
         parallelism: Agents at a time; for a training its nodes.
-        suspend: Whether the Job is created suspended.
+        inputs: Digest of what a training is made from; None for agents.
     """
 
     owner: Identity
@@ -45,6 +45,7 @@ class JobRequest:
     image: str
     tracker: TrackerAddress
     api_key: SecretKeyRef
+    inputs: str | None = None
 
 
 def owner_reference(owner: Identity) -> dict[str, Any]:
@@ -153,10 +154,13 @@ def job(request: JobRequest) -> dict[str, Any]:
         spec["template"]["spec"]["subdomain"] = request.name
     elif request.mode == "train":
         spec["completions"] = 1
+    metadata = _metadata(request.owner, request.name, **labels, **queue)
+    if request.inputs is not None:
+        metadata["annotations"] = {names.INPUTS_ANNOTATION: request.inputs}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(request.owner, request.name, **labels, **queue),
+        "metadata": metadata,
         "spec": spec,
     }
 

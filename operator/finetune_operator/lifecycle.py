@@ -26,6 +26,12 @@ def fingerprint(spec: SweepRunSpec | FinetuneJobSpec) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def inputs(spec: FinetuneJobSpec, hyperparameters: dict[str, Any]) -> str:
+    """Digest of all that a training's Job is made from; what `hyperparametersFrom` has led to is a part of it."""
+    document = json.dumps([fingerprint(spec), hyperparameters], sort_keys=True)
+    return hashlib.sha256(document.encode()).hexdigest()[:16]
+
+
 def finished(status: SweepRunStatus | FinetuneJobStatus) -> bool:
     """Whether the round has ended, well or not."""
     return c.is_true(status.conditions, c.COMPLETE) or c.is_true(status.conditions, c.FAILED)

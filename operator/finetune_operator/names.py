@@ -19,6 +19,8 @@ CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{UID_LABEL}"
 
 TRIAL_ANNOTATION = f"{GROUP}/trial"
 """Of a trainer pod: the trial's JSON document, which the downward API mounts as a file."""
+INPUTS_ANNOTATION = f"{GROUP}/inputs"
+"""Of a training's Job: digest of what it was made from, by which a Job is known that the status does not mention."""
 APPROVED_BY_ANNOTATION = f"{GROUP}/approved-by"
 ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
 ERROR_CASES_ANNOTATION = f"{GROUP}/error-cases"

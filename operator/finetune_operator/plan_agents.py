@@ -22,8 +22,8 @@ _NOT_COUNTED = frozenset({FailureClass.PREEMPTED, FailureClass.TRACKER_UNAVAILAB
 
 
 def attempt_backoff(failures: int) -> timedelta:
-    """Pause before the next attempt: 0 at first, then 10 s doubling to 5 minutes."""
-    return timedelta(seconds=min(10 * 2 ** (failures - 1), 300)) if failures else timedelta()
+    """Pause before the next attempt after so many failures in a row (from 1): 10 s doubling to 5 minutes."""
+    return timedelta(seconds=min(10 * 2 ** (failures - 1), 300))
 
 
 class AgentsPlanner(StagesPlanner):
@@ -109,11 +109,9 @@ class AgentsPlanner(StagesPlanner):
         failures = agents.failures + 1 if fruitless else 0
         if failures >= _FRUITLESS_ATTEMPTS:
             return self.fail(failure.value if failure else "AgentsExited", message)
-        pause = attempt_backoff(max(failures, 1) if failure else 0)
-        waited = self.now - (job.finished_at or self.now)
-        if waited < pause:
-            reason = failure.value if failure else "AgentsExited"
-            return self.progress(reason, f"{message}; new agents start in a moment.", pause - waited)
+        pause, waited = attempt_backoff(max(failures, 1)), self.now - (job.finished_at or self.now)
+        if failure and waited < pause:
+            return self.progress(failure.value, f"{message}; new agents start in a moment.", pause - waited)
         self.update(agents=agents.model_copy(update={"failures": failures}))
         return self._create_job(attempt + 1)
 

@@ -84,8 +84,10 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
         return self._advance()
 
     def _start_round(self) -> Plan[FinetuneJobStatus]:
-        """Records the intent before anything is done."""
-        self.drop_jobs(all_rounds=True)
+        """Begins a round: what an earlier one left is stopped, else the first Job is made at once.
+
+        That Job is the intent: if a crash comes before the status tells of it, it is known again by its inputs.
+        """
         old = self.status
         number = (old.round or 0) + 1
         self.status = FinetuneJobStatus(
@@ -97,12 +99,28 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
             conditions=c.drop(old.conditions, c.COMPLETE, c.FAILED, c.PROMOTED, c.SUSPENDED),
             promotion=old.promotion,
         )
+        if (begun := self._begun(number)) is not None:
+            since = begun.created_at or self.now
+            self.update(attempts=begun.attempt, job_name=begun.name, start_time=since, usage=Usage(updated_at=since))
+            return self.progress("Starting", _STARTING, timedelta())
+        self.drop_jobs(all_rounds=True)
         if self.spec.suspend or self.observed.jobs:
             return self.progress("Accepted", "The training starts.", timedelta())
         if blocked := self._blocked():
             return self.progress(blocked.reason, blocked.message, RETRY)
-        self.update(attempts=1, job_name=self._job_name(1))  # once its Job is there, there is nothing to add
-        return self.progress("Starting", _STARTING, timedelta())
+        return self._create_job(1)
+
+    def _begun(self, number: int) -> JobFacts | None:
+        """The Job of this very round that a crash has left before the status could tell of it; its latest attempt."""
+        mine = [job for job in self.observed.jobs if job.round == number and job.inputs and not job.deleting]
+        if not mine or self._resolve() is not None:
+            return None
+        made = [job for job in mine if job.inputs == self._inputs]
+        return max(made, key=lambda job: job.attempt, default=None)
+
+    @property
+    def _inputs(self) -> str:
+        return lifecycle.inputs(self.spec, self.status.hyperparameters or {})
 
     def _settle(self) -> Plan[FinetuneJobStatus]:
         """After the end: Jobs get their time to live, promotions go on."""
@@ -163,15 +181,12 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
         self.update(hyperparameters=dict(source.hyperparameters))
         return None
 
-    def _job_name(self, attempt: int) -> str:
-        return names.child_name(self.observed.identity.name, f"t{self.status.round}-{attempt}")
-
     def _create_job(self, attempt: int) -> Plan[FinetuneJobStatus]:
         identity, trainer = self.observed.identity, self.spec.trainer
         assert self.status.round is not None
         image = trainer.image or self.observed.defaults.image
         assert image is not None
-        name = self._job_name(attempt)
+        name = names.child_name(identity.name, f"t{self.status.round}-{attempt}")
         document = trial.train_document(
             self.spec, identity, self.observed.tracker.address, self.status.hyperparameters or {}, self.status.round
         )
@@ -188,6 +203,7 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
             image=image,
             tracker=self.observed.tracker.address,
             api_key=self.spec.wandb.api_key_secret_ref,
+            inputs=self._inputs,
         )
         if trainer.nodes > 1:
             self.actions.append(Apply(jobs.headless_service(identity, name)))
@@ -260,13 +276,10 @@ class _Planner(Planner[FinetuneJob, FinetuneJobStatus]):
                 if trouble:
                     return self.progress(trouble.reason, trouble.message, RETRY)
                 self.actions.append(ReadRun(self._run_id))
-                return self.progress("Finishing", "Reads the result from the tracker.", SOON)
+                return self.done(SOON)
         self.update(usage=self.usage, failure=None)
         if self.spec.promotion and (requeue := self._promote()) is not None:
-            trouble = self.observed.results.problem or self.observed.credentials
-            if trouble:
-                return self.progress(trouble.reason, trouble.message, requeue)
-            return self.progress("Promoting", "All gates are met; linking to the registry.", requeue)
+            return self.await_registry(requeue)
         self._publish()
         reason = self.status.promotion.state if self.status.promotion and self.spec.promotion else "Trained"
         self.status = lifecycle.complete(self.status, reason, self._summary(), self.generation, self.now)

@@ -109,7 +109,7 @@ class OutcomePlanner(RoundsPlanner):
         self.close_stages(why)
         self.update(sweep=self.status.sweep.model_copy(update={"trials": self.spec.cap}))
         if self.spec.promotion and (requeue := self.promote()) is not None:
-            return self.progress("Promoting", "Promotes the best run.", requeue)
+            return self.await_registry(requeue)
         self.publish()
         gain = f", {best.relative_improvement:.1%} better than the baseline" if best.relative_improvement else ""
         message = f"Best {best.metric} {best.value:g}{gain}; {tally}.{self._specialists()}"

@@ -86,7 +86,7 @@ class RoundsPlanner(SpecialistsPlanner):
             reason=verdict.reason,
         )
         if verdict.replaces and self.spec.promotion and (requeue := self.promote()) is not None:
-            return self.progress("Promoting", "Promotes the best run.", requeue)
+            return self.await_registry(requeue)
         if verdict.replaces:
             self.publish()
         outcome = "replaces the configuration in service" if verdict.replaces else "the configuration in service stays"

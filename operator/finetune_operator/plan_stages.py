@@ -27,7 +27,7 @@ class StagesPlanner(SweepPlanner):
         config = sweepconfig.build(self.spec, self.stage, self._title(), self.token)
         self.actions.append(CreateSweep(config, self.token, self.stage_status.prior_runs))
         self.update_stage(start_time=self.stage_status.start_time or self.now)
-        return self.progress("CreatingSweep", f"Creates the sweep{self.of_stage} in W&B.", SOON)
+        return self.done(SOON)
 
     def take_sweep(self) -> None:
         """Takes note of the sweep that this reconcile has found or created, if it is that of the current stage."""

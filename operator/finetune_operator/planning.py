@@ -120,6 +120,12 @@ class Planner(Generic[ResourceT, StatusT]):
             self.actions.append(step.action)
         return Decided(step.status.state, _REGISTRY_RETRY, news=False)
 
+    def await_registry(self, requeue: timedelta) -> Plan[StatusT]:
+        """Ends the pass: the registry's answer makes the next status, and what keeps it from answering is said."""
+        if trouble := self.observed.results.problem or self.observed.credentials:
+            return self.progress(trouble.reason, trouble.message, requeue)
+        return self.done(requeue)
+
     def job(self) -> JobFacts | None:
         """The Job of the current attempt."""
         return next((job for job in self.jobs if job.attempt == (self.status.attempts or 1)), None)

@@ -157,7 +157,7 @@ class SweepPlanner(Planner[SweepRun, SweepRunStatus]):
         if trouble := self.observed.credentials or made.problem:
             return self.progress(trouble.reason, trouble.message, RETRY)
         self.actions.extend(ReadRun(run) for run in missing)
-        return self.progress("Finishing", "Reads what the best runs have logged.", SOON)
+        return self.done(SOON)
 
     def _best(self, found: RunFacts | None) -> BestRun | None:
         """The best run of all stages: that of this stage, or the one from before."""

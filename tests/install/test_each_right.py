@@ -166,6 +166,7 @@ def world(cluster: Cluster) -> World:
 
 
 @pytest.mark.parametrize("right", RIGHTS, ids=" ".join)
+@pytest.mark.provokes("Forbidden")
 def test_without_it_the_story_does_not_end(world, right):
     telling = world.lacking[right]
     assert world.complete[telling.story].ended

@@ -11,6 +11,7 @@ from finetune_sandbox.testing import Cluster, eventually, start
 from finetune_tracker.testing import TrackerProcess, running_tracker
 
 from tests.operator.support.process import IMAGES, Lab, OperatorProcess, graphql, running_operator
+from tests.operator.support.seen import Seen
 
 CRDS = sorted((Path(__file__).parents[2] / "manifests" / "crds").glob("finetune.dev_*.yaml"))
 QUICK = {
@@ -69,3 +70,21 @@ def lab(cluster: Cluster, namespace: str, tracker: TrackerProcess, operator: Ope
     lab = Lab(cluster, namespace, tracker)
     lab.secret()
     return lab
+
+
+@pytest.fixture(autouse=True)
+def provoked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sees to it that a test provokes the reasons that its `provokes` marks name: a watch has shown each of them."""
+    named = {reason for mark in request.node.iter_markers("provokes") for reason in mark.args}
+    if not named:
+        yield
+        return
+    seen = Seen(request.getfixturevalue("cluster"), request.getfixturevalue("namespace"))
+
+    def all_shown() -> bool:
+        assert not named - set(seen.reasons), f"not provoked: {named - set(seen.reasons)}"
+        return True
+
+    with seen.watching():
+        yield
+        eventually(all_shown, 5)

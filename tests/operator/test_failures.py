@@ -24,6 +24,7 @@ def bare(cluster: Cluster, namespace: str, tracker: TrackerProcess, operator: Op
 
 @pytest.mark.slow
 @KINDS
+@pytest.mark.provokes("SecretMissing")
 def test_missing_secret(bare: Lab, kind: str):
     bare.create(kind, "x", trials=1) if kind == "SweepRun" else bare.create(kind, "x")
     status = bare.await_reason(kind, "x", "SecretMissing", 15)
@@ -36,6 +37,7 @@ def test_missing_secret(bare: Lab, kind: str):
 
 
 @pytest.mark.slow
+@pytest.mark.provokes("TrackerUnauthorized")
 def test_wrong_key(bare: Lab):
     bare.secret(value="w" * 40)
     bare.create("FinetuneJob", "x")
@@ -47,6 +49,7 @@ def test_wrong_key(bare: Lab):
 
 
 @KINDS
+@pytest.mark.provokes("TrackerUnreachable")
 def test_dead_tracker(lab: Lab, kind: str):
     lab.create(kind, "x", wandb={"project": "p", "baseURL": "http://127.0.0.1:9"})
     status = lab.await_reason(kind, "x", "TrackerUnreachable", 15)
@@ -55,6 +58,7 @@ def test_dead_tracker(lab: Lab, kind: str):
     lab.await_condition(kind, "x", "Complete")
 
 
+@pytest.mark.provokes("Unschedulable")
 def test_unschedulable(lab: Lab):
     kind = "FinetuneJob"
     lab.create(kind, "x", trainer={"resources": {"gpus": 64}})
@@ -65,6 +69,7 @@ def test_unschedulable(lab: Lab):
     assert float(status["usage"]["gpuHours"]) >= 0
 
 
+@pytest.mark.provokes("ImagePullFailed")
 def test_image_that_cannot_be_pulled(lab: Lab):
     kind = "SweepRun"
     lab.create(kind, "x", trainer={"image": "registry.test/none:1"})
@@ -74,6 +79,7 @@ def test_image_that_cannot_be_pulled(lab: Lab):
     lab.await_condition(kind, "x", "Complete")
 
 
+@pytest.mark.provokes("QuotaExceeded")
 def test_exceeded_quota(lab: Lab):
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     lab.cluster.apply(quota, namespace=lab.namespace)
@@ -84,6 +90,7 @@ def test_exceeded_quota(lab: Lab):
     lab.await_condition("FinetuneJob", "x", "Complete", 60)
 
 
+@pytest.mark.provokes("QueueNotAdmitted", "Running")
 def test_a_queue_that_does_not_admit(lab: Lab):
     """What Kueue does to a Job with its label: suspend it, and lift that when there is room."""
     lab.create("FinetuneJob", "x", {"seconds": 20}, trainer={"queueName": "speech"})
@@ -102,6 +109,7 @@ def test_a_queue_that_does_not_admit(lab: Lab):
 
 
 @KINDS
+@pytest.mark.provokes("InvalidSpec")
 def test_a_bad_spec_stalls_until_it_is_put_right(lab: Lab, kind: str):
     bad = {"parameters": {"lr": {"values": [1]}}} if kind == "SweepRun" else {"hyperparameters": {"lr": 1}}
     good = (
@@ -126,7 +134,9 @@ def test_a_bad_spec_stalls_until_it_is_put_right(lab: Lab, kind: str):
     [
         pytest.param({"exit": 2}, "BadConfig", 1, id="bad configuration: never again"),
         pytest.param({"exit": 3}, "OutOfMemory", 2, id="out of memory: once again"),
-        pytest.param({"exit": 1}, "Error", 2, id="anything else: up to retry.limit"),
+        pytest.param(
+            {"exit": 1}, "Error", 2, id="anything else: up to retry.limit", marks=pytest.mark.provokes("Error")
+        ),
     ],
 )
 def test_a_training_that_fails(lab: Lab, script: dict[str, Any], failure: str, attempts: int):
@@ -143,7 +153,7 @@ def test_a_training_that_fails(lab: Lab, script: dict[str, Any], failure: str, a
 @pytest.mark.parametrize(
     ("code", "counted"),
     [
-        pytest.param(75, 0, id="tracker unavailable: not counted"),
+        pytest.param(75, 0, id="tracker unavailable: not counted", marks=pytest.mark.provokes("TrackerUnavailable")),
         pytest.param(137, 1, id="killed: counted"),
     ],
 )
@@ -166,6 +176,7 @@ def test_a_preempted_training_goes_on(lab: Lab):
     assert len(lab.runs()) == 1
 
 
+@pytest.mark.provokes("OutOfMemory")
 def test_memory_limit(lab: Lab):
     lab.create(
         "FinetuneJob",
@@ -178,6 +189,7 @@ def test_memory_limit(lab: Lab):
     assert ready(status)["reason"] == "OutOfMemory"
 
 
+@pytest.mark.provokes("BadConfig")
 def test_an_agent_with_a_bad_configuration_fails_the_sweep_at_once(lab: Lab):
     lab.create("SweepRun", "x", {"exit": 2}, parallelism=2)
     status = lab.await_condition("SweepRun", "x", "Failed")
@@ -206,6 +218,7 @@ def test_agents_that_are_killed_are_replaced_and_failed_trials_are_counted(lab: 
         pytest.param({"failedTrials": 2}, {"seconds": 0.2, "fail": 2}, "failedTrials of 2", id="failed trials"),
     ],
 )
+@pytest.mark.provokes("BudgetExhausted")
 def test_a_budget_stops_the_agents_and_keeps_the_results(
     lab: Lab, budget: dict[str, Any], script: dict[str, Any], fragment: str
 ):
@@ -239,6 +252,7 @@ def test_a_sweep_stopped_by_hand_in_the_tracker_ends_with_its_results(lab: Lab):
     assert status["trials"]["total"] < 100
 
 
+@pytest.mark.provokes("PausedInTracker")
 def test_a_paused_sweep_is_left_paused(lab: Lab):
     lab.create("SweepRun", "x", {"seconds": 0.3}, trials=20)
     lab.await_status("SweepRun", "x", lambda s: s.get("trials", {}).get("succeeded", 0) >= 1)

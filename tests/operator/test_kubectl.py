@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+import pytest
 from finetune_sandbox.testing import eventually
 
 from tests.operator.support.process import Lab
@@ -42,6 +43,7 @@ def test_explain_reads_like_documentation(kubectl: Kubectl):
     assert "why is it not running" in kubectl("explain", "ftj.status.conditions")
 
 
+@pytest.mark.provokes("Trained")
 def test_watch_sees_reconciling_first(lab: Lab):
     """A resource without conditions counts as done for kstatus: the first write must already say Reconciling."""
     command = [

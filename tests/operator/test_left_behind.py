@@ -25,6 +25,7 @@ OWNER = Identity("SweepRun", "ns", "x", "uid", 1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.provokes("SweepDeleted")
 def test_a_sweep_that_is_deleted_in_the_tracker_fails_the_resource(lab: Lab):
     lab.create("SweepRun", "x", {"seconds": 60}, trials=4)
     lab.await_reason("SweepRun", "x", "Running")
@@ -83,6 +84,51 @@ def test_pods_that_always_leave_as_preempted_come_to_an_end_but_evictions_do_not
     world.settle()
     assert world.jobs[job.name].suspended is ends
     assert world.ready_reason == (("BudgetExhausted" if kind == "SweepRun" else "Preempted") if ends else "Running")
+
+
+def left_with_its_job() -> World:
+    """A FinetuneJob whose operator has died between the creation of its first Job and the first status."""
+    trainer = {**TRAINER, "resources": {"gpus": 1}}
+    world = World("FinetuneJob", {"hyperparameters": {"learning_rate": 1e-4}, "trainer": trainer})
+    world.reconcile(crash_after=1)
+    assert (world.status, list(world.jobs)) == ({}, ["x-t1-1"])
+    world.schedule()
+    return world
+
+
+def test_a_training_that_the_status_does_not_mention_is_taken_over_with_its_cost():
+    world = left_with_its_job()
+    before = dict(world.jobs)
+    world.pass_time(360)
+    world.settle()
+    assert world.jobs == before
+    assert (world.status["round"], world.status["attempts"], world.ready_reason) == (1, 1, "Running")
+    assert world.status["startTime"] == "2026-01-01T00:00:00Z"
+    world.finish_training()
+    world.settle()
+    assert world.holds("Complete")
+    assert world.status["usage"]["gpuHours"] == "0.1"
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_training_that_is_not_what_is_asked_for_now_is_replaced(suspend: bool):
+    world = left_with_its_job()
+    old = world.jobs["x-t1-1"]
+    world.spec, world.generation = {**world.spec, "hyperparameters": {"learning_rate": 1e-3}, "suspend": suspend}, 2
+    world.pass_time()
+    world.settle()
+    assert world.jobs.get("x-t1-1") != old
+    assert not world.pods
+    assert world.ready_reason == ("Suspended" if suspend else "Starting")
+    assert len(world.jobs) == (not suspend)
+
+
+def test_a_suspension_reaches_a_training_that_the_status_does_not_mention():
+    world = left_with_its_job()
+    world.spec, world.generation = {**world.spec, "suspend": True}, 2
+    world.settle()
+    assert [job.suspended for job in world.jobs.values()] == [True]
+    assert world.holds("Suspended")
 
 
 def pod(started: datetime, **status: Any) -> dict[str, Any]:

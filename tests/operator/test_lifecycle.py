@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from finetune_operator import names
 
 from tests.operator.support.process import Lab, eventually, holds
@@ -30,6 +31,7 @@ def test_a_sweep_runs_its_trials_and_names_the_best(lab: Lab):
     assert document["metadata"]["ownerReferences"][0]["name"] == "errors"
 
 
+@pytest.mark.provokes("SweepRunNotFound", "WaitingForSweep", "Promoted")
 def test_a_finetune_job_waits_for_its_sweep_trains_and_is_promoted(lab: Lab):
     promotion = {"gates": {"minImprovement": "0.05"}, "registry": {"model": "stt", "aliases": ["production"]}}
     source = {"sweepRunRef": {"name": "search"}}
@@ -62,6 +64,7 @@ def test_a_sweep_may_promote_its_best_run_itself(lab: Lab):
     assert status["promotion"]["version"] == "v0"
 
 
+@pytest.mark.provokes("Rejected")
 def test_a_model_that_misses_a_gate_is_not_promoted(lab: Lab):
     registry = {"model": "stt-rejected"}
     promotion = {"gates": {"minImprovement": "0.9"}, "registry": registry}
@@ -76,6 +79,7 @@ def test_a_model_that_misses_a_gate_is_not_promoted(lab: Lab):
     assert (status["round"], status["attempts"]) == (1, 1)
 
 
+@pytest.mark.provokes("AwaitingApproval", "RolledBack")
 def test_manual_approval_and_rollback(lab: Lab):
     promotion = {"approval": "Manual", "registry": {"model": f"stt-{lab.namespace}", "aliases": ["production"]}}
     for number, name in enumerate(("first", "second")):

@@ -4,9 +4,12 @@ What it does is in `dataset.uri`, as a query string: `script:?seconds=0.2&exit=3
 
     seconds=S     duration of a trial
     exit=N        end the process with this code (class and message as the contract says)
+    class=C       ... with this failure class instead of the code's own
     after=N       ... but only after so many finished trials
     fail=N        every Nth trial fails; the agent goes on
     attempt=N     do `exit` only in pods of the Nth attempt
+    round=N       do `exit` and `fail` only in pods of the Nth round
+    linger=S      seconds between an agent's last trial and its end
     alloc=MB      hold so much memory
     wer=X         word error rate of a `train`; the baseline is 0.4
     suites=P/T    regression suites passed, of all
@@ -177,18 +180,24 @@ class Script:
         options = urllib.parse.parse_qs(uri.partition("?")[2])
         self.options = {key: values[0] for key, values in options.items()}
         self.seconds = float(self.options.get("seconds", "0.1"))
+        name = re.search(r"-[st]([0-9]+)-([0-9]+)-", os.environ.get("HOSTNAME", ""))
+        self._round, self._attempt = (name[1], name[2]) if name else ("", "")
 
     def misbehave(self, finished: int) -> None:
         if "exit" not in self.options or finished < int(self.options.get("after", "0")):
             return
-        if "attempt" in self.options:
-            made = re.search(r"-[st][0-9]+-([0-9]+)-", os.environ.get("HOSTNAME", ""))
-            if made is None or made[1] != self.options["attempt"]:
-                return
+        if not self.here or self.options.get("attempt", self._attempt) != self._attempt:
+            return
         code = int(self.options["exit"])
         if code == 137:
             os.kill(os.getpid(), signal.SIGKILL)
-        end(code, CLASSES.get(code, "Error"), f"scripted to end with exit code {code}")
+        failure = self.options.get("class") or CLASSES.get(code, "Error")
+        end(code, failure if code else None, f"scripted to end with exit code {code}")
+
+    @property
+    def here(self) -> bool:
+        """Whether this is a pod of the round that is to fail."""
+        return self.options.get("round", self._round) == self._round
 
 
 def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
@@ -222,6 +231,7 @@ def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
             commands = beat()
             work = next((command for command in commands if command["type"] in ("run", "resume")), None)
             if any(command["type"] == "exit" for command in commands):
+                time.sleep(float(script.options.get("linger", "0")))
                 break
             if work is None:
                 time.sleep(0.3)
@@ -236,7 +246,7 @@ def agent(config: dict[str, Any], tracker: Tracker, script: Script) -> None:
                 if time.monotonic() < deadline:
                     commands = beat()
                     stopped = any(c["type"] == "stop" or c["type"] == "exit" for c in commands)
-            every = int(script.options.get("fail", "0"))
+            every = int(script.options.get("fail", "0")) if script.here else 0
             if stopped or (every and (finished + 1) % every == 0):
                 tracker.stream(current, {"complete": True, "exitcode": 1})
             else:
