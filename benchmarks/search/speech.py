@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from finetune_demo.bases import make_base
-from finetune_demo.cache import fingerprint, whole_folder
+from finetune_demo.cache import fingerprint, made_once
 from finetune_demo.corpus import Clip, draw
 from finetune_demo.speech import VOICE_B, Voice
 from finetune_demo.task import write_manifest
@@ -63,11 +63,13 @@ def make_speech(seed: int, sizes: Sizes, cache: Path) -> Speech:
     """Make, or find, the datasets of a seed; the base model is the same for all, as what one fine-tunes is given."""
     base = make_base("whisper", 0, cache)
     folder = cache / f"search-{base.name}-{seed}-{fingerprint([RECIPE_VERSION, asdict(sizes)])}"
-    if not folder.is_dir():
-        with whole_folder(folder) as scratch:
-            for version, rows in _versions(base, seed, sizes).items():
-                write_manifest(scratch / version, rows)
-            (scratch / "search.json").write_text(json.dumps({"base": base.name, "seed": seed, "sizes": asdict(sizes)}))
+
+    def make(scratch: Path) -> None:
+        for version, rows in _versions(base, seed, sizes).items():
+            write_manifest(scratch / version, rows)
+        (scratch / "search.json").write_text(json.dumps({"base": base.name, "seed": seed, "sizes": asdict(sizes)}))
+
+    made_once(folder, make)
     return Speech(base, {version: folder / version / "manifest.jsonl" for version in get_args(Version)})
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from finetune_demo.bases import Family, make_base
-from finetune_demo.cache import fingerprint, whole_folder
+from finetune_demo.cache import fingerprint, made_once
 from finetune_demo.lexicon import WORDS
 from finetune_demo.speech import SAMPLE_RATE, VOICE_B, synthesise
 
@@ -55,25 +55,22 @@ FEW = Speech(clips=96, words=(1, 3), seconds=(0.3, 2.0))
 def manifest(speech: Speech) -> Path:
     """The manifest of a set, `manifest.jsonl` beside its WAV files."""
     folder = CACHE / f"speech-{fingerprint(vars(speech))}"
-    if not folder.is_dir():
-        with whole_folder(folder) as scratch:
-            _make(speech, scratch)
-    return (folder / "manifest.jsonl").resolve()
+    return (made_once(folder, lambda scratch: _make(speech, scratch)) / "manifest.jsonl").resolve()
 
 
 def base(family: Family, options: Options) -> Path:
     """Folder of a pretrained model; of an untaught one in miniature."""
     if not options.quick:
         return make_base(family, 0, CACHE, lambda line: print(f"  {line}", flush=True)).resolve()
-    from finetune_demo import tiny_ctc, tiny_whisper
 
-    folder = CACHE / f"{family}-untaught"
-    if not folder.is_dir():
+    def make(scratch: Path) -> None:
+        from finetune_demo import tiny_ctc, tiny_whisper
+
         model, processor = (tiny_ctc if family == "ctc" else tiny_whisper).untaught(0)
-        with whole_folder(folder) as scratch:
-            model.save_pretrained(scratch)
-            processor.save_pretrained(scratch)
-    return folder.resolve()
+        model.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
+
+    return made_once(CACHE / f"{family}-untaught", make).resolve()
 
 
 def whisper_of_30_seconds(options: Options) -> Path:
@@ -82,8 +79,8 @@ def whisper_of_30_seconds(options: Options) -> Path:
     Its encoder's positions are sinusoids, so that those of the shorter input are the first of the longer one's.
     """
     source = base("whisper", options)
-    folder = CACHE / f"{source.name}-30s"
-    if not folder.is_dir():
+
+    def make(scratch: Path) -> None:
         from transformers import AutoConfig, WhisperForConditionalGeneration, WhisperProcessor
 
         processor = WhisperProcessor.from_pretrained(source)
@@ -97,10 +94,10 @@ def whisper_of_30_seconds(options: Options) -> Path:
         model.load_state_dict(weights, strict=False)
         model.generation_config = taught.generation_config
         extractor = type(extractor)(**{**extractor.to_dict(), "chunk_length": 30})
-        with whole_folder(folder) as scratch:
-            model.save_pretrained(scratch)
-            WhisperProcessor(feature_extractor=extractor, tokenizer=processor.tokenizer).save_pretrained(scratch)
-    return folder.resolve()
+        model.save_pretrained(scratch)
+        WhisperProcessor(feature_extractor=extractor, tokenizer=processor.tokenizer).save_pretrained(scratch)
+
+    return made_once(CACHE / f"{source.name}-30s", make).resolve()
 
 
 def speech_for(options: Options, speech: Speech) -> Speech:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from finetune_demo import recipes
-from finetune_demo.cache import fingerprint, whole_folder
+from finetune_demo.cache import fingerprint, made_once
 from finetune_demo.signals import exit_on_signals
 
 Family = Literal["whisper", "ctc"]
@@ -33,18 +33,17 @@ def make_base(family: Family, seed: int, cache_dir: Path, progress: Callable[[st
         BaseNotLearntError: The model did not reach its loss.
     """
     recipe = {"whisper": recipes.WHISPER, "ctc": recipes.CTC}[family]
-    folder = cache_dir / f"{family}-{seed}-{fingerprint(recipe)}"
-    if folder.is_dir():
-        return folder
-    from finetune_demo import tiny_ctc, tiny_whisper  # only now: a cache hit does without torch
 
-    build = {"whisper": tiny_whisper.build, "ctc": tiny_ctc.build}[family]
-    started = time.monotonic()
-    with whole_folder(folder) as scratch:
+    def make(scratch: Path) -> None:
+        from finetune_demo import tiny_ctc, tiny_whisper  # only now: a cache hit does without torch
+
+        build = {"whisper": tiny_whisper.build, "ctc": tiny_ctc.build}[family]
+        started = time.monotonic()
         build(seed, scratch, progress)
         card = {"family": family, "seed": seed, "recipe": recipe, "seconds": time.monotonic() - started}
         (scratch / "base.json").write_text(json.dumps(card, indent=2))
-    return folder
+
+    return made_once(cache_dir / f"{family}-{seed}-{fingerprint(recipe)}", make)
 
 
 def main() -> None:

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 _MARK = ".making-"
 
@@ -17,6 +19,25 @@ _MARK = ".making-"
 def fingerprint(recipe: Any) -> str:
     """Short hash of a JSON-able recipe: a changed recipe is another cache entry."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that is made if it is not there, by one process at a time: others wait, then find it made.
+
+    Args:
+        target: The folder.
+        make: Fills the scratch folder that it is given.
+
+    Returns:
+        `target`.
+    """
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.is_dir():
+                with whole_folder(target) as scratch:
+                    make(scratch)
+    return target
 
 
 @contextmanager

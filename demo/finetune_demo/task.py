@@ -22,7 +22,7 @@ from pathlib import Path
 
 import soundfile
 
-from finetune_demo.cache import fingerprint, whole_folder
+from finetune_demo.cache import fingerprint, made_once
 from finetune_demo.corpus import Clip, draw
 from finetune_demo.signals import exit_on_signals
 from finetune_demo.speech import SAMPLE_RATE, VOICE_A, VOICE_B
@@ -51,9 +51,8 @@ def make_task(base: Path, seed: int, cache_dir: Path, sizes: Sizes = Sizes()) ->
         sizes: Utterances per set.
     """
     folder = cache_dir / f"task-{base.name}-{seed}-{fingerprint([RECIPE_VERSION, asdict(sizes)])}"
-    if folder.is_dir():
-        return folder
-    with whole_folder(folder) as scratch:
+
+    def make(scratch: Path) -> None:
         errors, drawn = _errors(base, sizes.errors, seed)
         replay = draw(VOICE_A, sizes.replay, seed, range(40, 60))
         validation = draw(VOICE_B, sizes.validation, seed, range(40, 52))
@@ -71,7 +70,8 @@ def make_task(base: Path, seed: int, cache_dir: Path, sizes: Sizes = Sizes()) ->
         )
         card = {"base": base.name, "seed": seed, "sizes": asdict(sizes), "drawnForErrors": drawn}
         (scratch / "task.json").write_text(json.dumps(card, indent=2))
-    return folder
+
+    return made_once(folder, make)
 
 
 def _errors(base: Path, wanted: int, seed: int) -> tuple[list[tuple[Clip, str]], int]:

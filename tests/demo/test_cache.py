@@ -3,9 +3,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
-from finetune_demo.cache import fingerprint, whole_folder
+from finetune_demo.cache import fingerprint, made_once, whole_folder
 
 MAKER = """
 import sys, time
@@ -38,6 +40,22 @@ def test_a_folder_appears_whole(tmp_path):
         assert not (tmp_path / "model").exists()
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o644
+
+
+def test_of_makers_at_the_same_time_one_makes(tmp_path):
+    start, made = Barrier(4), []
+
+    def make(scratch):
+        made.append(scratch)
+        (scratch / "weights").write_text("1")
+
+    def ask(_):
+        start.wait()
+        return (made_once(tmp_path / "new" / "model", make) / "weights").read_text()
+
+    with ThreadPoolExecutor(4) as makers:
+        assert list(makers.map(ask, range(4))) == ["1"] * 4
+    assert len(made) == 1
 
 
 def test_an_exception_leaves_nothing(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from finetune_tracker.testing import running_tracker
 
 from tests.tracker.client import Client
+from tests.wandb_client import wandb_client
 
 # Silence becomes a crash after seconds instead of minutes.
 IMPATIENT = {
@@ -41,21 +42,13 @@ def impatient(impatient_tracker, request):
     found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _wandb_process(tracker, tmp_path_factory):
-    """This process as a W&B client: one wandb-core for all tests, nothing of it left behind."""
+    """This process as a W&B client: one wandb-core for the tests of this folder."""
     import wandb
 
-    before = dict(os.environ)
-    for name in [k for k in os.environ if k.startswith("WANDB")]:
-        del os.environ[name]
-    env = tracker.client_env(tmp_path_factory.mktemp("client"))
-    os.environ.update({k: v for k, v in env.items() if k.startswith("WANDB")})
-    yield wandb
-    wandb.teardown()
-    for name in [k for k in os.environ if k.startswith("WANDB") and k not in before]:
-        del os.environ[name]
-    os.environ.update(before)
+    with wandb_client(tracker, tmp_path_factory.mktemp("client")):
+        yield wandb
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,6 +12,8 @@ import pytest
 from finetune_operator import results
 from finetune_operator.facts import RunFacts
 from finetune_tracker.testing import TrackerProcess, running_tracker
+
+from tests.wandb_client import wandb_client
 
 from .processes import Trainer
 
@@ -28,16 +29,10 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess
 
 
 @pytest.fixture(autouse=True)
-def client(tracker: TrackerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def client(tracker: TrackerProcess, tmp_path: Path) -> Iterator[None]:
     """The SDK of this process, pointed at the tracker."""
-    for name, value in tracker.client_env(tmp_path / "client").items():
-        if name.startswith(("WANDB", "HOME")):
-            monkeypatch.setenv(name, value)
-    import wandb
-
-    yield
-    wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
+    with wandb_client(tracker, tmp_path / "client"):
+        yield
 
 
 @pytest.fixture

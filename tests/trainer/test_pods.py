@@ -7,7 +7,6 @@ result.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from finetune_sandbox.testing import eventually, start
 from finetune_tracker.testing import running_tracker
 
 from tests.operator.support.process import Lab, holds, running_operator
+from tests.wandb_client import wandb_client
 
 from .material import write_manifest
 
@@ -116,16 +116,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, bases: dict[str, Path], tones
 
 
 @pytest.fixture(autouse=True)
-def client(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def client(site: Site, tmp_path: Path) -> Iterator[None]:
     """The SDK of this process, pointed at the tracker."""
-    import wandb
-
-    for name, value in site.lab.tracker.client_env(tmp_path / "client").items():
-        if name.startswith(("WANDB", "HOME")):
-            monkeypatch.setenv(name, value)
-    yield
-    wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
+    with wandb_client(site.lab.tracker, tmp_path / "client"):
+        yield
 
 
 def test_trainings_improve_the_word_error_rate_on_held_out_audio(site: Site, tmp_path: Path) -> None:

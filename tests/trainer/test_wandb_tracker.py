@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -20,6 +19,8 @@ from finetune_trainer.quality import Issue, QualityReport
 from finetune_trainer.wandb_server import download_artifact
 from finetune_trainer.wandb_tracker import WandbTracker
 
+from tests.wandb_client import wandb_client
+
 
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess]:
@@ -28,15 +29,9 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess
 
 
 @pytest.fixture(autouse=True)
-def client(tracker: TrackerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in tracker.client_env(tmp_path / "client").items():
-        if name.startswith(("WANDB", "HOME")):
-            monkeypatch.setenv(name, value)
-    yield
-    import wandb
-
-    wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
+def client(tracker: TrackerProcess, tmp_path: Path) -> Iterator[None]:
+    with wandb_client(tracker, tmp_path / "client"):
+        yield
 
 
 def settings(tracker: TrackerProcess) -> Tracking:

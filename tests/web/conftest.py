@@ -48,7 +48,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
         yield Seeded(server, tracker, sweep, tracker.runs(sweep))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, Playwright's event loop runs in this thread: no other loop can
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "the page's tests need Chromium: `make browser` installs it"
@@ -67,7 +67,7 @@ class Visit:
     hosts: set[str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def desk(browser: Browser, seeded: Seeded) -> BrowserContext:
     """A browser that is logged in."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
