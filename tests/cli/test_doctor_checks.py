@@ -74,3 +74,28 @@ def test_the_datasets_state():
     )
     assert verdicts(Facts("team", resource=done))["dataset"] == ("fault", "no rows")
     assert verdicts(Facts("team", resource=done, dataset=ProbeAnswer(True, "12 rows")))["dataset"] == ("ok", "12 rows")
+
+
+@pytest.mark.parametrize(
+    ("served", "level"), [([], "ok"), (["team"], "ok"), (["other"], "fault"), (["other", "team"], "ok")]
+)
+def test_an_operator_that_serves_other_namespaces_is_a_fault(served, level):
+    arguments = ["run", *(f"--namespace={name}" for name in served)]
+    deployment = {
+        "metadata": {"namespace": "system", "name": "operator"},
+        "spec": {"template": {"spec": {"containers": [{"args": arguments}]}}},
+        "status": {"availableReplicas": 1},
+    }
+    found = [f for f in checks.judge(Facts("team", operators=[deployment])) if f.check == "operator"]
+    assert [f.level for f in found] == [level]
+    assert level == "ok" or "serves other, not team" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("data", "first"), [({"token": "eA=="}, "set spec.wandb.apiKeySecretRef.key"), ({}, "kubectl -n team delete")]
+)
+def test_a_secret_without_the_key(data, first):
+    facts = Facts("team", secret={"data": data}, resource=resource(sweep()))
+    (found,) = [f for f in checks.judge(facts) if f.check == "secret"]
+    assert found.fix.startswith(first)
+    assert "create secret generic wandb --from-literal=api-key=" in found.fix

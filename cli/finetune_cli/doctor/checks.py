@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from finetune_cli.doctor import workload
 from finetune_cli.doctor.facts import Facts, Finding, Unknown, fault, ok, unknown
@@ -118,10 +119,14 @@ def operator(facts: Facts) -> Iterator[Finding]:
             message = "no Deployment of the operator is visible; it may run outside this cluster"
             yield unknown("operator", message, "helm install finetune charts/finetune-operator")
         return
-    for deployment in facts.operators:
+    for deployment in [one for one in facts.operators if _serves(one, facts.namespace)] or facts.operators:
         where = f"Deployment {deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
         wanted = deployment.get("spec", {}).get("replicas", 1)
-        if wanted == 0:
+        if not _serves(deployment, facts.namespace):
+            served = ", ".join(_namespaces(deployment))
+            fix = f"add {facts.namespace} to the chart's scope.namespaces, or submit to {served}"
+            yield fault("operator", f"{where} serves {served}, not {facts.namespace}", fix)
+        elif wanted == 0:
             fix = "set the chart's `replicas` back to 1; running sweeps go on meanwhile, but nothing new is decided"
             yield fault("operator", f"{where} is paused: it has 0 replicas", fix)
         elif not deployment.get("status", {}).get("availableReplicas"):
@@ -131,6 +136,17 @@ def operator(facts: Facts) -> Iterator[Finding]:
             yield _silent(facts, where)
         else:
             yield ok("operator", f"{where} is available")
+
+
+def _namespaces(deployment: dict[str, Any]) -> list[str]:
+    """Those that an operator is told to serve; empty for all of them."""
+    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or ()
+    given = [argument for container in containers for argument in container.get("args") or ()]
+    return [one.removeprefix("--namespace=") for one in given if one.startswith("--namespace=")]
+
+
+def _serves(deployment: dict[str, Any], namespace: str) -> bool:
+    return namespace in (_namespaces(deployment) or [namespace])
 
 
 def _silent(facts: Facts, where: str = "the operator") -> Finding:
@@ -157,11 +173,9 @@ def secret(facts: Facts) -> Iterator[Finding]:
     data = facts.secret.get("data") or {}
     if key not in data:
         has = ", ".join(sorted(data)) or "nothing"
-        yield fault(
-            "secret",
-            f"Secret {name} lacks the key {key}; it has {has}",
-            f"{create}, or name the key in apiKeySecretRef",
-        )
+        again = f"kubectl -n {facts.namespace} delete secret {name}, then {create}"
+        fix = f"set spec.wandb.apiKeySecretRef.key to the one that holds the API key, or {again}" if data else again
+        yield fault("secret", f"Secret {name} lacks the key {key}; it has {has}", fix)
         return
     problem = key_problem(data[key])
     if problem:
