@@ -5,11 +5,9 @@ Finished trials are remembered below `build/`: what was interrupted goes on wher
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from benchmarks.search.comparison import Protocol, compare
 from benchmarks.search.figures import CLAIMS, entries
 from benchmarks.search.speech import Sizes
 from benchmarks.search.statistics import LEAST_SEEDS
+from benchmarks.search.workers import at_once
 
 QUICK = Protocol(sizes=Sizes(train=16, validation=8, test=8), trials=3, explore=2, refine=1, mini=2)
 
@@ -28,12 +27,6 @@ Job = tuple[int, Protocol, Path, Path]
 def _in_turn(jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
     for job in jobs:
         yield compare(*job)
-
-
-def _at_once(jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Any]]:
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        yield from pool.map(compare, *zip(*jobs, strict=True))
 
 
 def main() -> int:
@@ -56,7 +49,7 @@ def main() -> int:
     protocol = QUICK if arguments.quick else Protocol()
     jobs = [(seed, protocol, arguments.cache.resolve(), folder.resolve() / "trials") for seed in range(arguments.seeds)]
     seeds = []
-    for measured in _in_turn(jobs) if arguments.workers == 1 else _at_once(jobs, arguments.workers):
+    for measured in _in_turn(jobs) if arguments.workers == 1 else at_once(compare, jobs, arguments.workers):
         seeds.append(measured)
         print(f"seed {measured['seed']} is measured", flush=True)
     (folder / "seeds.json").write_text(json.dumps(seeds, indent=1) + "\n")

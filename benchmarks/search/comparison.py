@@ -1,7 +1,9 @@
 """All ways of searching, compared on one seed: the same space, trials and data for each."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,9 +25,11 @@ from benchmarks.search.trials import Trial, Workshop
 WIDTH_FACTOR = 40
 """Learning rates of ordinary models, times this, suit the tiny one.
 
-Radford et al. ("Robust Speech Recognition via Large-Scale Weak Supervision", table 17) train Whisper at 1.5e-3 (tiny,
-width 384) to 1.75e-4 (large, width 1280) and fine-tune at a fixed share of that: the rate falls as width ** -1.78. From
-whisper-small (width 768), for which the default of 1e-5 is customary, to width 96 that is a factor of 8 ** 1.78 = 40.
+Radford et al. ("Robust Speech Recognition via Large-Scale Weak Supervision", 2022, appendix F, maximum learning rates)
+train Whisper at 1.5e-3 (tiny, width 384), 1e-3 (base, 512), 5e-4 (small, 768), 2.5e-4 (medium, 1024) and 1.75e-4
+(large, 1280): from tiny to large the rate falls as width ** -1.78. If that goes on below tiny, and fine-tuning takes a
+fixed share of it, then from whisper-small, for which the default of 1e-5 is customary, to width 96 it is a factor of
+8 ** 1.78 = 40.
 """
 
 DEFAULT = {
@@ -119,7 +123,8 @@ class _Comparison:
         first = self._workshop("first")
         plain = self._sweep(first, "plain", early=False)
         halted = self._sweep(first, "plain", early=True)  # the same draws
-        staged = self._staged(first, goal=best(plain).wer)
+        spec = self._protocol.staged()
+        staged = [*chain(*self._in_stages(first, spec, stages.of(spec), "staged", goal=best(plain).wer))]
         default = first.train(DEFAULT)
         return {
             "seed": self._seed,
@@ -138,30 +143,30 @@ class _Comparison:
     def _sweep(self, workshop: Workshop, name: str, *, early: bool) -> list[Trial]:
         spec = self._protocol.full()
         stage = stages.of(spec)[0]
-        early_terminate = sweepconfig.early_terminate(spec, stage.method) if early else None
+        early_terminate = sweepconfig.early_terminate(spec, stage) if early else None
         return search(workshop.train, stage, draw=f"{self._seed} {name}", early=early_terminate)
 
-    def _staged(self, workshop: Workshop, goal: float) -> list[Trial]:
-        """All stages, until a validation WER is reached or they end."""
-        spec = self._protocol.staged()
-        made: list[Trial] = []
-        last: list[Trial] = []
-        previous: dict[str, Any] = {}
-        for stage in stages.of(spec):
-            space, prior = following(stage, previous, last)
-            last = search(
+    def _in_stages(
+        self, workshop: Workshop, spec: SweepRunSpec, plan: Sequence[Stage], name: str, goal: float = -math.inf
+    ) -> list[list[Trial]]:
+        """The trials of stages that follow one another, until a validation WER is reached or they end."""
+        ran: list[list[Trial]] = []
+        space: dict[str, Any] = {}
+        for stage in plan:
+            space, prior = following(stage, space, ran[-1] if ran else [])
+            trials = search(
                 workshop.train,
                 stage,
                 space=space,
-                draw=f"{self._seed} staged {stage.name}",
-                early=sweepconfig.early_terminate(spec, stage.method),
+                draw=f"{self._seed} {name} {stage.name}",
+                early=sweepconfig.early_terminate(spec, stage),
                 prior=prior,
                 done=lambda now, stage=stage: reaches(now, goal) or exhausted(stage, now),  # type: ignore[misc]
             )
-            made, previous = made + last, space
-            if reaches(made, goal):
+            ran.append(trials)
+            if reaches(trials, goal):
                 break
-        return made
+        return ran
 
     def _rounds(self, before: Sequence[Trial]) -> dict[str, Any]:
         """What new error cases bring, with and without a shift, where the first sweep's best run is in service."""
@@ -182,32 +187,22 @@ class _Comparison:
         """
         workshop, spec = self._workshop(version), self._protocol.round()
         assert spec.continuous is not None
-        once, around = stages.adaptation(spec, in_service)
-        incumbent = search(workshop.train, once, draw=f"{self._seed} {version} incumbent")
-        space, prior = following(around, once.parameters, incumbent)
-        challengers = search(
-            workshop.train,
-            around,
-            space=space,
-            draw=f"{self._seed} {version} challengers",
-            early=sweepconfig.early_terminate(spec, around.method),
-            prior=prior,
-        )
+        (incumbent,), challengers = self._in_stages(workshop, spec, stages.adaptation(spec, in_service), version)
         finished = [trial for trial in challengers if trial.state == "finished"]
         challenger = best(finished) if finished else None
         verdict = rounds.judge(
-            incumbent[0].wer,
+            incumbent.wer,
             challenger.wer if challenger else None,
-            _utterances(incumbent[0]),
+            _utterances(incumbent),
             _utterances(challenger) if challenger else Utterances(),
             min_improvement=float(spec.continuous.min_improvement),
             significance=SIGNIFICANCE,
         )
-        outcome = challenger if challenger and verdict.replaces else incumbent[0]
+        outcome = challenger if challenger and verdict.replaces else incumbent
         found = {
             "service_test_wer": workshop.score(service).rate,
-            "mini": asdict(Cost.of([*incumbent, *challengers])) | {"test_wer": outcome.test.rate},
-            "incumbent_test_wer": incumbent[0].test.rate,
+            "mini": asdict(Cost.of([incumbent, *challengers])) | {"test_wer": outcome.test.rate},
+            "incumbent_test_wer": incumbent.test.rate,
             "replaced": verdict.replaces,
             "reason": verdict.reason,
         }

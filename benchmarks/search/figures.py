@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.search.statistics import median
+from benchmarks.search.statistics import Middle, median, share
 
 Measured = Mapping[str, Any]
 """What `comparison.compare` gives for one seed."""
@@ -16,19 +16,26 @@ class Claim:
 
     Attributes:
         of: The figure of one seed.
-        target: Bound on the median.
+        target: Bound on the median, or on the share.
         above: Whether the target is a lower bound.
         about: What it says, in words.
+        is_share: The figure of a seed is a yes or no, and that of all the share of seeds with a yes.
     """
 
     of: Callable[[Measured], float]
     target: float
     above: bool
     about: str
+    is_share: bool = False
 
     def met_by(self, value: float) -> bool:
-        """Whether a median meets the target."""
+        """Whether a median, or a share, meets the target."""
         return value >= self.target if self.above else value <= self.target
+
+    def over(self, seeds: Sequence[Measured]) -> Middle:
+        """The figure of all seeds together."""
+        figures = [self.of(seed) for seed in seeds]
+        return share([bool(figure) for figure in figures]) if self.is_share else median(figures)
 
 
 def best_vs_default(seed: Measured) -> float:
@@ -67,6 +74,11 @@ def continuous_ratio(seed: Measured) -> float:
     return float(seed["shifted"]["mini"]["steps"]) / float(seed["shifted"]["full"]["steps"])
 
 
+def steady_replaced(seed: Measured) -> float:
+    """1 if a round has replaced the configuration in service though the speech has not shifted, else 0."""
+    return float(seed["steady"]["replaced"])
+
+
 CLAIMS: dict[str, Claim] = {
     "best_vs_default_wer_reduction": Claim(
         best_vs_default, 0.30, True, "Best of 20 random trials against default hyperparameters: test WER that goes away"
@@ -83,13 +95,16 @@ CLAIMS: dict[str, Claim] = {
     "continuous_steps_ratio": Claim(
         continuous_ratio, 0.25, False, "After a shift: steps of the round, of a full sweep's steps"
     ),
+    "continuous_steady_replaced": Claim(
+        steady_replaced, 0.0, False, "Without a shift: seeds on which the round replaced the configuration", True
+    ),
 }
 
 
 def entries(seeds: Sequence[Measured]) -> list[dict[str, Any]]:
-    """`search.json`: `{name, value, low, high, seeds}` of each claim, the value being the median over the seeds."""
+    """`search.json`: `{name, value, low, high, seeds}` of each claim, the value being the median or share of seeds."""
     found = []
     for name, claim in CLAIMS.items():
-        middle = median([claim.of(seed) for seed in seeds])
+        middle = claim.over(seeds)
         found.append({"name": name, "value": middle.value, "low": middle.low, "high": middle.high, "seeds": len(seeds)})
     return found

@@ -1,9 +1,11 @@
-"""Medians over seeds with intervals that assume nothing about how figures are distributed."""
+"""Medians and shares over seeds with intervals that assume nothing about how figures are distributed."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scipy.stats import beta
 
 CONFIDENCE = 0.95
 LEAST_SEEDS = 6
@@ -11,11 +13,11 @@ LEAST_SEEDS = 6
 
 
 @dataclass(frozen=True)
-class Median:
-    """A median over seeds and its interval.
+class Middle:
+    """A median over seeds, or a share of them, and its interval.
 
     Attributes:
-        coverage: Probability that an interval made like this one holds the true median; below 0.95 for too few figures.
+        coverage: Probability that an interval made like this one holds the true value; below 0.95 for too few figures.
     """
 
     value: float
@@ -24,7 +26,7 @@ class Median:
     coverage: float
 
 
-def median(figures: Sequence[float], confidence: float = CONFIDENCE) -> Median:
+def median(figures: Sequence[float], confidence: float = CONFIDENCE) -> Middle:
     """The median and the shortest pair of order statistics that holds the true one with the confidence wanted.
 
     How many of n independent figures lie below the true median is binomial (n, 1/2), whatever their distribution. So
@@ -42,7 +44,18 @@ def median(figures: Sequence[float], confidence: float = CONFIDENCE) -> Median:
     below = 1  # the k of the formula
     while below + 1 <= count / 2 and _coverage(count, below + 1) >= confidence:
         below += 1
-    return Median(statistics.median(ranked), ranked[below - 1], ranked[count - below], _coverage(count, below))
+    return Middle(statistics.median(ranked), ranked[below - 1], ranked[count - below], _coverage(count, below))
+
+
+def share(flags: Sequence[bool], confidence: float = CONFIDENCE) -> Middle:
+    """The share of seeds of which something is true, with the exact interval of Clopper and Pearson (1934)."""
+    if not flags:
+        raise ValueError("a share needs at least one seed")
+    count, true = len(flags), sum(flags)
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, true, count - true + 1)) if true else 0.0
+    high = float(beta.ppf(1 - tail, true + 1, count - true)) if true < count else 1.0
+    return Middle(true / count, low, high, confidence)
 
 
 def sign_test(differences: Sequence[float]) -> float:

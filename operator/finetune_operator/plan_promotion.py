@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune_operator import jobs, lifecycle, promotion
 from finetune_operator.actions import Apply
-from finetune_operator.api.status import SpecialisedRun, TestScores
+from finetune_operator.api.status import BestRun, SpecialisedRun, TestScores
 from finetune_operator.sweep_planner import SweepPlanner
 
 
@@ -20,18 +20,27 @@ class PromotionPlanner(SweepPlanner):
         best = self.status.best_run
         assert best is not None
         assert self.spec.promotion is not None
-        scores = best.test or TestScores()
-        evidence = promotion.Evidence(
-            scores.relative_improvement,
-            scores.p_value,
-            scores.suites_passed,
-            scores.suites_total,
-            scores.worst_error_type_degradation,
-        )
-        decided = self.judge(self.spec.promotion, promotion.Candidate(best.id, best.artifact), evidence)
+        candidate = promotion.Candidate(best.id, best.artifact)
+        decided = self.judge(self.spec.promotion, candidate, self._evidence(best))
         if decided.news and lifecycle.finished(self.status):
             self.publish()
         return decided.requeue
+
+    def passes(self, run: BestRun) -> bool:
+        """Whether a run meets all gates of the promotion, if there is any."""
+        rule = self.spec.promotion
+        return rule is None or all(gate.passed for gate in promotion.evaluate(rule, self._evidence(run)))
+
+    def _evidence(self, run: BestRun) -> promotion.Evidence:
+        """What a run measured. A regression suite that was not measured has not passed."""
+        scores = run.test or TestScores()
+        return promotion.Evidence(
+            scores.relative_improvement,
+            scores.p_value,
+            scores.suites_passed,
+            max(scores.suites_total, len(self.trainer.regression_suites)),
+            scores.worst_error_type_degradation,
+        )
 
     def publish(self) -> None:
         """Writes the best configuration to the ConfigMap NAME-best, where other tools read it."""

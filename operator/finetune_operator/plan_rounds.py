@@ -7,8 +7,9 @@ from datetime import timedelta
 from finetune_operator import lifecycle, results
 from finetune_operator.actions import Plan
 from finetune_operator.api import SweepRunStatus
-from finetune_operator.api.status import AdaptationRound, ContinuousStatus
+from finetune_operator.api.status import AdaptationRound, BestRun, ContinuousStatus
 from finetune_operator.api.sweeprun import ContinuousSpec
+from finetune_operator.facts import RunFacts
 from finetune_operator.plan_specialise import SpecialistsPlanner
 from finetune_operator.planning import SOON
 from finetune_operator.search import rounds
@@ -17,6 +18,9 @@ from finetune_operator.search.significance import Utterances
 WATCH_EVERY = timedelta(seconds=60)
 """The dataset of a finished search is looked at this often."""
 _MOST_ROUNDS = 10
+_REPLACED = "a better configuration replaces that in service"
+_RETRAINED = "the configuration in service stays, with the model that it gives on the grown data"
+_STAYS = "configuration and model in service stay"
 
 
 class RoundsPlanner(SpecialistsPlanner):
@@ -57,7 +61,11 @@ class RoundsPlanner(SpecialistsPlanner):
         return state.model_copy(update={"active": True, "error_cases": seen.cases, "rounds": kept})
 
     def conclude(self, reason: str, why: str) -> Plan[SweepRunStatus]:
-        """Ends a round of adaptation: the challenger replaces what is in service, or it does not."""
+        """Ends a round of adaptation: the challenger replaces the configuration in service, or that stays.
+
+        A configuration that stays has been trained on the grown data meanwhile, and that model takes the place of the
+        one trained on less; not if the gates of the promotion refuse it.
+        """
         first, second = (stage.best_run for stage in self.status.stages[:2])
         if waits := self.read(run for run in (first, second) if run is not None):
             return waits
@@ -73,25 +81,33 @@ class RoundsPlanner(SpecialistsPlanner):
             significance=self.significance,
             goal=metric.goal,
         )
-        if verdict.replaces and challenger is not None:
-            best = results.describe(challenger, metric, self.stages[-1].parameters, self.run_url(challenger.id))
-            self.update(best_run=best.model_copy(update={"artifact": challenger.artifact}))
+        result = challenger if verdict.replaces else incumbent
+        found = self._as_best(result) if result is not None and result.metric(metric.name) is not None else None
+        taken = found is not None and (verdict.replaces or self.passes(found))
+        if taken:
+            self.update(best_run=found)
         self._close(
             incumbent=results.rounded(incumbent.metric(metric.name)) if incumbent else None,
             challenger=results.rounded(challenger.metric(metric.name)) if challenger else None,
+            incumbent_run=incumbent.id if incumbent else None,
             run=challenger.id if challenger else None,
             relative_improvement=results.rounded(verdict.relative_improvement),
             p_value=results.rounded(verdict.p_value),
             replaced=verdict.replaces,
             reason=verdict.reason,
         )
-        if verdict.replaces and self.spec.promotion and (requeue := self.promote()) is not None:
+        if taken and self.spec.promotion and (requeue := self.promote()) is not None:
             return self.await_registry(requeue)
-        if verdict.replaces:
+        if taken:
             self.publish()
-        outcome = "replaces the configuration in service" if verdict.replaces else "the configuration in service stays"
+        outcome = _REPLACED if verdict.replaces else _RETRAINED if taken else _STAYS
         message = f"Adaptation to {self.continuous.error_cases} error cases: {outcome}. {verdict.reason}"
         return self._settle_round(reason, f"{message} {why}".strip())
+
+    def _as_best(self, run: RunFacts) -> BestRun:
+        swept = self.stages[-1].parameters
+        best = results.describe(run, self.spec.metric, swept, self.run_url(run.id))
+        return best.model_copy(update={"artifact": run.artifact})
 
     def keep(self, reason: str, why: str) -> Plan[SweepRunStatus]:
         """Ends a round of adaptation that brought no result: what is in service stays, and the resource complete."""

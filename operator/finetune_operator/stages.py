@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_operator.api import SweepRunSpec, presets
@@ -25,6 +25,7 @@ class Stage:
         parameters: Its search space, before any narrowing.
         own: The parameters that the stage itself sets; narrowing leaves them alone.
         refine: How the space of the stage before is narrowed for it.
+        early_terminate: What it sets otherwise than the preset's early termination does.
         min_expected_gain: Least relative gain for which it goes on; 0 goes on to the end.
     """
 
@@ -35,6 +36,7 @@ class Stage:
     own: frozenset[str] = frozenset()
     refine: RefineSpec | None = None
     min_expected_gain: float = 0.0
+    early_terminate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parameters(spec: SweepRunSpec) -> dict[str, Any]:
@@ -65,12 +67,19 @@ def of(spec: SweepRunSpec) -> tuple[Stage, ...]:
 def adaptation(spec: SweepRunSpec, in_service: Mapping[str, Any]) -> tuple[Stage, ...]:
     """The stages of an adaptation to grown data: the configuration in service once more, then a search around it.
 
-    Both train and are scored on the same data, so that they can be compared; the first seeds the second.
+    Both train and are scored on the same data, so that they can be compared; the first seeds the second. Its history
+    is one of those that early termination compares, so the challengers race it: from the first epoch on, in place of
+    the third in a search that starts from nothing. There a schedule that starts slowly must not lose to one of another
+    length; here batch size and epochs are those of the configuration in service, and who is behind it after as many
+    steps is given up (successive halving: Jamieson and Talwalkar 2016; a race against the incumbent: Hutter et al.
+    2009, ParamILS).
     """
     base, trials = parameters(spec), spec.continuous.trials if spec.continuous else 2
     incumbent = {key: {"values": [value]} for key, value in in_service.items()}
     around = space.refine(base, [in_service])
-    return Stage("incumbent", "grid", 1, incumbent or base), Stage("adapt", "bayes", trials - 1, around)
+    return Stage("incumbent", "grid", 1, incumbent or base), Stage(
+        "adapt", "bayes", trials - 1, around, early_terminate={"min_iter": 1}
+    )
 
 
 def initial(stages: Sequence[Stage]) -> tuple[StageStatus, ...]:

@@ -21,11 +21,12 @@ def _validator() -> Draft7Validator:
     return Draft7Validator(json.loads(text))
 
 
-def early_terminate(spec: SweepRunSpec, method: str) -> dict[str, Any] | None:
+def early_terminate(spec: SweepRunSpec, stage: Stage) -> dict[str, Any] | None:
     """Early termination: the spec's if given (an empty object is none), else the preset's, but for grids."""
     if spec.early_terminate is not None:
         return spec.early_terminate or None
-    return presets.preset(spec.preset, spec.trainer.model.name).early_terminate if method != "grid" else None
+    found = presets.preset(spec.preset, spec.trainer.model.name).early_terminate
+    return {**found, **stage.early_terminate} if found and stage.method != "grid" else None
 
 
 def build(spec: SweepRunSpec, stage: Stage, name: str, token: str) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def build(spec: SweepRunSpec, stage: Stage, name: str, token: str) -> dict[str, 
         "run_cap": stage.trials,
         "program": "finetune_trainer",
     }
-    if terminate := early_terminate(spec, stage.method):
+    if terminate := early_terminate(spec, stage):
         config["early_terminate"] = terminate
     return config
 

@@ -14,7 +14,7 @@ from benchmarks.search.comparison import DEFAULT, Cost, Protocol, exhausted, fol
 from benchmarks.search.engine import best, search
 from benchmarks.search.figures import CLAIMS, entries
 from benchmarks.search.report import page
-from benchmarks.search.statistics import median, sign_test
+from benchmarks.search.statistics import median, share, sign_test
 from benchmarks.search.trials import Trial, Workshop
 
 pytestmark = [
@@ -52,6 +52,15 @@ def test_the_interval_of_a_median(count, low, high, coverage):
 def test_a_median_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         median([])
+
+
+@pytest.mark.parametrize(
+    ("flags", "low", "high"),
+    [([False] * 6, 0, 0.459), ([True] * 6, 0.541, 1), ([True, False, False, False, False, False], 0.004, 0.641)],
+)
+def test_the_interval_of_a_share(flags, low, high):
+    found = share(flags)
+    assert (found.value, found.low, found.high) == pytest.approx((sum(flags) / 6, low, high), abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +159,8 @@ def measured(seed, *, staged_reached=True, replaced=True):
 @pytest.mark.parametrize(
     ("seed", "figures"),
     [
-        (measured(0), [0.5, 0.5, 0.4, 0.75, 0.2]),
-        (measured(0, staged_reached=False), [0.5, 1.0, 0.4, 0.75, 0.2]),  # never dropped, never less than all
+        (measured(0), [0.5, 0.5, 0.4, 0.75, 0.2, 0.0]),
+        (measured(0, staged_reached=False), [0.5, 1.0, 0.4, 0.75, 0.2, 0.0]),  # never dropped, never less than all
     ],
     ids=["all well", "staged search falls short"],
 )
@@ -191,6 +200,18 @@ def test_a_run_that_was_stopped_neither_reaches_a_goal_nor_ends_a_stage_nor_wins
     late = stage(20, min_expected_gain=0.01)
     assert exhausted(late, [whole] * 8)
     assert not exhausted(late, [stopped] * 8)
+
+
+def test_workers_end_with_the_process_that_started_them():
+    job = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    main = f"from benchmarks.search.workers import at_once; list(at_once(exec, [({job!r},)] * 2, 2))"
+    process = subprocess.Popen([sys.executable, "-c", main], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process:
+        workers = [int(process.stdout.readline()) for _ in range(2)]
+        process.terminate()
+        process.communicate(timeout=20)  # returns when nobody holds the pipe any more
+    assert len(set(workers)) == 2
 
 
 @pytest.mark.slow

@@ -111,9 +111,29 @@ def test_presets_are_sound_sweeps(preset: str, method: str, model: str):
     spec = SweepRunSpec.model_validate({"preset": preset, "method": method, "trainer": trainer})
     assert sweepconfig.problem(spec) is None
     assert spec.cap == (5 if preset == "minimal" else 20)
-    assert (sweepconfig.early_terminate(spec, method) is not None) == (preset == "finetuning")
+    assert (sweepconfig.early_terminate(spec, stages.of(spec)[0]) is not None) == (preset == "finetuning")
     for key, value in stages.parameters(spec).items():
         Hyperparameters.parse({key: value["values"][0] if "values" in value else value["min"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "raced"),
+    [
+        ({}, {"type": "hyperband", "min_iter": 1, "eta": 3}),
+        ({"preset": "minimal"}, None),
+        ({"earlyTerminate": {}}, None),
+        ({"earlyTerminate": {"type": "hyperband", "min_iter": 2}}, {"type": "hyperband", "min_iter": 2}),
+    ],
+)
+def test_challengers_race_what_is_in_service_unless_the_spec_says_otherwise(changes: dict[str, Any], raced: Any):
+    spec = SweepRunSpec.model_validate({"continuous": {"newErrorCases": 1, "trials": 5}, "trainer": TRAINER, **changes})
+    found = {"learning_rate": 1e-5, "batch_size": 16, "epochs": 8}
+    incumbent, challengers = stages.adaptation(spec, found)
+    assert (incumbent.trials, challengers.trials) == (1, 4)
+    assert sweepconfig.early_terminate(spec, incumbent) == (changes.get("earlyTerminate") or None)
+    assert sweepconfig.early_terminate(spec, challengers) == raced
+    if "batch_size" in challengers.parameters:  # of the same length, step by step: else it would be no race
+        assert [challengers.parameters[key]["values"] for key in ("batch_size", "epochs")] == [[16], [8]]
 
 
 def test_what_explain_says_of_the_presets_is_what_they_contain():

@@ -49,10 +49,10 @@ def shifting(gain: float) -> Any:
     return score
 
 
-def continuous(gain: float = 0.5, **spec: Any) -> World:
+def continuous(gain: float = 0.5, score: Any = None, **spec: Any) -> World:
     search = sweep_run(trials=4, parallelism=2, continuous=CONTINUOUS, **spec)
     dataset = DatasetFacts(version="v1", cases=500)
-    world = World("SweepRun", search, score=shifting(gain), dataset=dataset, unreliable=False)
+    world = World("SweepRun", search, score=score or shifting(gain), dataset=dataset, unreliable=False)
     run_on(world)
     world.settle()
     assert world.holds("Complete")
@@ -120,16 +120,43 @@ def test_grown_data_starts_a_round_whose_challenger_replaces_what_is_in_service(
     assert world.plan().actions == ()
 
 
-def test_without_a_gain_nothing_changes():
+def test_without_a_gain_the_configuration_stays_with_its_model_on_the_grown_data():
     world = continuous(gain=0.0)
-    before, promotion = world.status["bestRun"], world.status.get("promotion")
+    before = world.status["bestRun"]
     grow(world, 600)
     run_on(world)
     assert world.holds("Complete")
     (record,) = world.status["continuous"]["rounds"]
     assert not record["replaced"]
     assert "less than" in record["reason"]
-    assert (world.status["bestRun"], world.status.get("promotion")) == (before, promotion)
+    after = world.status["bestRun"]
+    assert after["hyperparameters"] == before["hyperparameters"]
+    assert after["id"] == record["incumbentRun"] != before["id"]
+    assert after["value"] == record["incumbent"]
+
+
+@pytest.mark.parametrize("improvement", [0.4, 0.01, None], ids=["met", "missed", "not measured"])
+def test_the_model_on_the_grown_data_goes_into_service_only_through_the_gates(improvement):
+    def score(number: int, config: dict[str, Any]) -> dict[str, Any]:
+        tested = 0.5 if number < 4 else improvement
+        shown = {} if tested is None else {"test/wer": 0.3, "test/relative_improvement": tested, "test/p_value": 0.001}
+        return shifting(0.0)(number, config) | shown
+
+    world = continuous(score=score, promotion={"gates": {"minImprovement": "0.05"}})
+    before = world.status["bestRun"], world.status["promotion"]
+    assert world.status["promotion"]["state"] == "Promoted"
+    grow(world, 600)
+    run_on(world)
+    assert world.holds("Complete")
+    (record,) = world.status["continuous"]["rounds"]
+    served = world.status["bestRun"], world.status["promotion"]
+    if improvement == 0.4:
+        assert served[0]["id"] == served[1]["run"] == record["incumbentRun"] != before[0]["id"]
+        assert served[1]["state"] == "Promoted"
+    else:
+        assert served == before
+    world.settle()
+    assert world.plan().actions == ()
 
 
 def test_rounds_are_bounded_and_counted_from_the_last():
@@ -204,10 +231,13 @@ def test_no_annotation_tells_nothing():
 @given(st.lists(EVENTS | EDITS, max_size=40))
 def test_whatever_happens_in_a_round_what_is_in_service_stays_named(events):
     world = continuous()
+    before = world.status["bestRun"]
     grow(world, 600)
     for event in events:
         step(world, event)
         assert world.status["bestRun"]["id"]
+        kept = not any(record.get("replaced") for record in world.status["continuous"]["rounds"])
+        assert not kept or world.status["bestRun"]["hyperparameters"] == before["hyperparameters"]
         assert live_agents(world) <= max(2, world.spec["parallelism"])
     world.spec = {**world.spec, "suspend": False, "parallelism": 2}
     world.generation += 1

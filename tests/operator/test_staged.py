@@ -111,8 +111,9 @@ def test_grown_data_starts_a_small_round_around_what_is_in_service(lab: Lab):
     status = lab.await_status("SweepRun", "growing", lambda s: s["round"] == 2 and holds(s, "Complete"), seconds=60)
     (record,) = status["continuous"]["rounds"]
     assert (record["newErrorCases"], record["trials"], record["incumbent"]) == (100, 3, before["value"])
-    assert record["replaced"] == (status["bestRun"]["id"] != before["id"])
+    assert status["bestRun"]["id"] == (record["run"] if record["replaced"] else record["incumbentRun"]) != before["id"]
     assert record["replaced"] == (status["bestRun"]["value"] <= 0.95 * before["value"])
+    assert record["replaced"] or status["bestRun"]["hyperparameters"] == before["hyperparameters"]
     assert [stage["trials"]["succeeded"] for stage in status["stages"]] == [1, 2]
     assert tokens(lab) == ["1:0", "2:0", "2:1"]
     incumbent = next(run for run in lab.runs() if run["sweepName"] == status["stages"][0]["sweep"])

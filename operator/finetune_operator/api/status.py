@@ -170,6 +170,8 @@ class AdaptationRound(Status):
     """What it cost."""
     incumbent: float | None = None
     """Metric of the configuration in service, trained anew on the grown data."""
+    incumbent_run: str | None = None
+    """Run of that training; its model becomes the result if the configuration stays and promotion.gates let it pass."""
     challenger: float | None = None
     """Metric of the best other configuration."""
     run: str | None = None
