@@ -26,7 +26,7 @@ export async function query(text, variables = {}, signal = undefined) {
   return (await answer(await fetch("/session/query", { method: "POST", headers: JSON_BODY, body, signal }))).data;
 }
 
-const RUN = "name displayName state createdAt heartbeatAt config summaryMetrics sweepName group tags jobType";
+const RUN = "name displayName state createdAt heartbeatAt config summaryMetrics sweep { name displayName } group tags jobType";
 const PAGE = 500;
 
 const RUNS = `query Runs($entity: String, $project: String, $filters: JSONString, $first: Int, $after: String) {

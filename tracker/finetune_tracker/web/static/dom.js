@@ -61,6 +61,7 @@ export function tabs(panels, signal) {
     if (!built.has(chosen[0])) built.set(chosen[0], chosen[2]());
     fill(body, built.get(chosen[0]));
     body.setAttribute("aria-labelledby", `tab-${chosen[0]}`);
+    requestAnimationFrame(() => bar.querySelector("[tabindex='0']").scrollIntoView({ block: "nearest", inline: "nearest" }));
     window.dispatchEvent(new Event("resize"));
   };
   window.addEventListener("hashchange", () => show(location.hash.slice(1)), { signal });

@@ -19,6 +19,9 @@ export function percent(value) {
   return typeof value === "number" ? `${(value * 100).toFixed(1)}%` : "";
 }
 
+/** A metric's value: error rates in percent, as in the tables of runs. */
+export const score = (key, value) => (/(^|\/)[wc]er$/.test(key) ? percent(value) : number(value));
+
 export function bytes(size) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;

@@ -38,7 +38,7 @@ export function runTable(entity, project, { sort = "Started", showSweep = true }
       const keys = swept(runs), scores = SCORES.filter((key) => runs.some((run) => run.score(key) !== null));
       const shape = JSON.stringify([keys, scores]);
       if (shape !== drawn) {
-        const columns = columnsOf(entity, project, keys, scores, showSweep && runs.some((run) => run.sweepName));
+        const columns = columnsOf(entity, project, keys, scores, showSweep && runs.some((run) => run.sweep));
         const place = columns.findIndex((column) => column.title === sort);
         shown = table(columns, { label: "runs", sort: place < 0 ? null : place, descending: sort === "Started" });
         holder.replaceChildren(shown.element);
@@ -59,8 +59,8 @@ function columnsOf(entity, project, keys, scores, showSweep) {
       title: key, value: (run) => run.config[key], numeric: true, cell: (_, value) => number(value),
     })),
     ...(showSweep ? [{
-      title: "Sweep", short: true, value: (run) => run.sweepName ?? "",
-      cell: (run, value) => (value ? h("a", { href: path(entity, project, "sweeps", value) }, value) : ""),
+      title: "Sweep", short: true, value: (run) => run.sweep?.displayName || run.sweep?.name || "",
+      cell: (run, value) => (value ? h("a", { href: path(entity, project, "sweeps", run.sweep.name) }, value) : ""),
     }] : []),
     { title: "Started", short: true, value: (run) => time(run.createdAt)?.getTime() ?? 0, cell: (run) => h("time", { title: run.createdAt }, ago(run.createdAt)) },
     { title: "Took", short: true, value: (run) => time(run.heartbeatAt) - time(run.createdAt), cell: took },

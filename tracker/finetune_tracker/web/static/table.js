@@ -40,7 +40,7 @@ export function table(columns, { filterable = true, sort = null, descending = fa
     }, h("button", { onclick: () => { down = i === order ? !down : false; order = i; draw(); } }, column.title)))));
     fill(body, found.slice(page * size, (page + 1) * size).map((row) => h("tr", {}, columns.map((column) => {
       const value = column.value(row);
-      return h("td", { class: column.numeric ? "numeric" : column.short ? "short" : null }, column.cell ? column.cell(row, value) : value);
+      return h("td", { class: column.numeric ? "numeric" : column.short || typeof value === "number" ? "short" : null }, column.cell ? column.cell(row, value) : value);
     }))));
     const step = (by) => () => { page += by; draw(); element.scrollIntoView({ block: "nearest" }); };
     fill(foot, h("span", {}, `${found.length}${found.length === rows.length ? "" : ` of ${rows.length}`} ${rows.length === 1 ? label.replace(/s$/, "") : label}`),

@@ -32,7 +32,7 @@ export default async function artifact([entity, project, type, name, version], s
   return [h("h1", {}, `${name}:v${shown.versionIndex}`), facts([
     ["Type", type], ["Aliases", shown.aliases.map((one_) => one_.alias).join(", ")],
     ["Created", `${when(one.createdAt)} (${ago(one.createdAt)})`],
-    ["Size", `${bytes(one.size)} in ${one.fileCount} files`], ["Digest", h("code", {}, one.digest)],
+    ["Size", `${bytes(one.size)} in ${one.fileCount} file${one.fileCount === 1 ? "" : "s"}`], ["Digest", h("code", {}, one.digest)],
     ["Description", one.description ?? collection.description],
     ["In the registry", links.length ? links.map((link) => h("div", {}, h("a", {
       href: path(link.artifactCollection.project.entityName, link.artifactCollection.project.name, "artifacts", type, link.artifactCollection.name, `v${link.versionIndex}`),
@@ -53,7 +53,7 @@ function versionTable(entity, project, type, name, versions) {
     { title: "Aliases", value: (row) => row.aliases.map((one) => one.alias).join(", ") },
     { title: "Made by", value: (row) => row.artifact?.createdBy?.displayName ?? "", cell: (row, value) => (row.artifact?.createdBy ? h("a", { href: runNode(row.artifact.createdBy).href }, value) : "") },
     { title: "Size", value: (row) => row.artifact?.size, numeric: true, cell: (_, value) => bytes(value ?? 0) },
-    { title: "Created", value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
+    { title: "Created", short: true, value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
   ], { label: "versions", sort: 0, descending: true, filterable: versions.length > 12 });
   shown.update(versions);
   return shown.element;

@@ -42,7 +42,7 @@ function sweeps(entity, project) {
     { title: "Method", value: (row) => row.method },
     { title: "Runs", value: (row) => row.runCount, numeric: true, cell: (row) => `${row.runCount}${row.runCountExpected ? ` of ${row.runCountExpected}` : ""}` },
     { title: "Best", value: (row) => row.bestLoss, numeric: true, cell: (row, value) => (value === null ? "" : value.toPrecision(4)) },
-    { title: "Started", value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
+    { title: "Started", short: true, value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
   ], { label: "sweeps", sort: 5, descending: true, filterable: false });
 }
 
@@ -55,7 +55,7 @@ function artifacts(entity, project, known) {
     { title: "Type", value: (row) => row.type },
     { title: "Latest", value: (row) => row.latestArtifact?.versionIndex ?? -1, cell: (row, value) => (value < 0 ? "" : `v${value}`) },
     { title: "Aliases", value: (row) => row.aliases.edges.map((edge) => edge.node.alias).join(" ") },
-    { title: "Changed", value: (row) => time(row.latestArtifact?.createdAt ?? row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.latestArtifact?.createdAt ?? row.createdAt) },
+    { title: "Changed", short: true, value: (row) => time(row.latestArtifact?.createdAt ?? row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.latestArtifact?.createdAt ?? row.createdAt) },
   ], { label: "artifacts", filterable: rows.length > 8 });
   shown.update(rows);
   return shown.element;

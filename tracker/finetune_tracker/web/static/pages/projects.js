@@ -18,7 +18,7 @@ export default async function projects([entity], signal, session) {
     { title: "Entity", value: (row) => row.entity },
     { title: "Runs", value: (row) => row.runCount, numeric: true },
     { title: "Sweeps", value: (row) => row.totalSweeps, numeric: true },
-    { title: "Created", value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
+    { title: "Created", short: true, value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => ago(row.createdAt) },
   ], { label: "projects", sort: 4, descending: true, filterable: rows.length > 8 });
   shown.update(rows);
   return [h("h1", {}, entity ? `Projects of ${entity}` : "Projects"),

@@ -33,7 +33,7 @@ function model(one) {
   const current = versions.flatMap((row) => row.aliases.map(({ alias }) => [alias, row])).filter(([alias]) => alias !== "latest" && !/^v\d+$/.test(alias));
   const shown = table([
     { title: "Version", value: (row) => row.versionIndex, cell: (row) => h("a", { href: path(one.project.entityName, one.project.name, "artifacts", one.defaultArtifactType?.name ?? "model", one.name, `v${row.versionIndex}`) }, `v${row.versionIndex}`) },
-    { title: "Promoted", value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => h("time", { title: when(row.createdAt) }, ago(row.createdAt)) },
+    { title: "Promoted", short: true, value: (row) => time(row.createdAt)?.getTime() ?? 0, cell: (row) => h("time", { title: when(row.createdAt) }, ago(row.createdAt)) },
     { title: "Aliases now", value: (row) => row.aliases.map((a) => a.alias).join(", "), cell: (row) => row.aliases.map((a) => h("span", { class: "badge alias" }, a.alias)) },
     { title: "Model", value: (row) => row.artifact?.artifactSequence?.name ?? "", cell: (row) => (row.artifact?.artifactSequence ? artifactLink(row.artifact) : "") },
     { title: "Run", value: (row) => row.artifact?.createdBy?.displayName ?? "", cell: (row, value) => {

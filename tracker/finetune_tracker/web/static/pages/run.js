@@ -8,7 +8,7 @@ import { badge, path } from "../runs.js";
 import { table } from "../table.js";
 
 const RUN = `query Run($entity: String, $project: String, $run: String) { project(name: $project, entityName: $entity) { run(name: $run) {
-  name displayName state createdAt heartbeatAt notes group tags jobType host sweepName config summaryMetrics historyLineCount logLineCount
+  name displayName state createdAt heartbeatAt notes group tags jobType host sweep { name displayName } config summaryMetrics historyLineCount logLineCount
   fileCount user { username } alerts { title text severity createdAt }
   history(samples: 1500) events(samples: 400) } } }`;
 const MORE = `query More($entity: String, $project: String, $run: String) { project(name: $project, entityName: $entity) { run(name: $run) {
@@ -62,7 +62,7 @@ function heading(known, entity, project) {
   const wer = gain("test/wer");
   return [facts([
     ["State", badge(known.state)],
-    ["Sweep", known.sweepName ? h("a", { href: path(entity, project, "sweeps", known.sweepName) }, known.sweepName) : null],
+    ["Sweep", known.sweep ? h("a", { href: path(entity, project, "sweeps", known.sweep.name) }, known.sweep.displayName || known.sweep.name) : null],
     ["Started", known.createdAt ? `${when(known.createdAt)} (${ago(known.createdAt)})` : null],
     ["Took", took(known)],
     ["Test WER", wer === null ? null : `${percent(wer)} (baseline ${percent(gain("test/baseline_wer"))}, p = ${number(gain("test/p_value"))})`],
@@ -100,7 +100,7 @@ function redraw(holder, series, nothing, seconds = false) {
   holder.dataset.shape = shape;
   fill(holder, series.length ? series.map(([key, points]) => (points.length > 1
     ? lines(key.replace(/^system\./, ""), [{ label: label(key), points }], { x: seconds ? "seconds" : "step" })
-    : single(key, points))) : empty(nothing));
+    : single(key.replace(/^system\./, ""), points))) : empty(nothing));
 }
 
 function single(key, points) {
@@ -162,7 +162,7 @@ function fileTable(rows) {
   const shown = table([
     { title: "File", value: (row) => row.name, cell: (row) => h("a", { href: row.directUrl, download: row.name.split("/").pop() }, row.name) },
     { title: "Size", value: (row) => row.sizeBytes, numeric: true, cell: (_, value) => bytes(value) },
-    { title: "Changed", value: (row) => row.updatedAt, cell: (row) => ago(row.updatedAt) },
+    { title: "Changed", short: true, value: (row) => row.updatedAt, cell: (row) => ago(row.updatedAt) },
   ], { label: "files", sort: 0, filterable: rows.length > 8 });
   shown.update(rows);
   return shown.element;

@@ -1,7 +1,7 @@
 import { live, query, runs } from "../api.js";
 import { scatter } from "../charts.js";
 import { empty, facts, fill, h } from "../dom.js";
-import { logarithmic, number, percent, when } from "../format.js";
+import { logarithmic, percent, score, when } from "../format.js";
 import { go } from "../app.js";
 import { parallel } from "../parallel.js";
 import { badge, path, read, runTable, swept } from "../runs.js";
@@ -25,7 +25,7 @@ export default async function sweep([entity, project, name], signal) {
     const found = nodes.map(read);
     shown.update(found);
     if (all || !drawn) {
-      const state = JSON.stringify(found.map((run) => [run.name, run.state, run.score(metric)]));
+      const state = JSON.stringify([known.state, found.map((run) => [run.name, run.state, run.score(metric)])]);
       if (state !== drawn) { fill(charts, figures(entity, project, found, metric, minimise)); fill(top, summary(known, found, metric, minimise, entity, project)); drawn = state; }
     }
   }, signal);
@@ -49,8 +49,8 @@ function summary(known, found, metric, minimise, entity, project) {
     ["Method", known.method],
     ["Metric", `${metric}, ${minimise ? "minimised" : "maximised"}`],
     ["Runs", `${known.runCount}${known.runCountExpected ? ` of ${known.runCountExpected}` : ""}${states.length ? `: ${states.join(", ")}` : ""}`],
-    ["Best", winner ? h("span", {}, h("a", { href: path(entity, project, "runs", winner.name) }, winner.displayName || winner.name), ` ${number(winner.score(metric))}`,
-      winner.score("baseline/wer") === null ? null : ` (baseline ${number(winner.score("baseline/wer"))})`,
+    ["Best", winner ? h("span", {}, h("a", { href: path(entity, project, "runs", winner.name) }, winner.displayName || winner.name), ` ${score(metric, winner.score(metric))}`,
+      winner.score("baseline/wer") === null ? null : ` (baseline ${percent(winner.score("baseline/wer"))})`,
       winner.score("test/wer") === null ? null : `, test WER ${percent(winner.score("test/wer"))}`) : null],
     ["Started", when(known.createdAt)],
   ]);
