@@ -78,7 +78,10 @@ def test_a_report_of_a_training_and_of_nothing_yet(done, finetune, put, tmp_path
     assert "There is no run yet" in finetune("report", "new", "-O", "-").output
     status = ended(sweep={"id": "gone", "stage": 0})
     put(sweep("cut-off", wandb={"baseURL": "http://127.0.0.1:1"}), status)
-    assert "Nothing could be read from the tracker" in finetune("report", "cut-off", "-O", "-").output
+    cut_off = finetune("report", "cut-off", "-O", "-")
+    for told in (cut_off.stdout, cut_off.stderr):
+        assert "Nothing could be read from the tracker" in told
+        assert "--tracker-url" in told
 
 
 def test_compare_with_significance(done, finetune):

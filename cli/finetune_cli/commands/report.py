@@ -24,7 +24,10 @@ def command(reference: str, cluster: Cluster, out: str | None, tracker_url: str 
     Nothing is fetched when it is opened, so it can be mailed, archived and read behind any firewall.
     """
     resource = resources.find(cluster, reference)
-    text = read.page(cluster, resource, tracker_url)
+    found = read.material(cluster, resource, tracker_url)
+    for note in found.missing:
+        click.echo(note, err=True)
+    text = read.page(resource, found)
     target = out or f"{resource.name}.html"
     if target == "-":
         click.echo(text, nl=False)

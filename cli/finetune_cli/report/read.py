@@ -22,7 +22,8 @@ def material(cluster: Cluster, resource: Resource, tracker_url: str | None) -> M
     try:
         return _read(resource, Tracker.of(cluster, resource, tracker_url))
     except CliError as error:
-        return Material(missing=[f"Nothing could be read from the tracker: {error.message}."])
+        fix = f" Fix: {error.fix}." if error.fix else ""
+        return Material(missing=[f"Nothing could be read from the tracker: {error.message}.{fix}"])
 
 
 def _read(resource: Resource, tracker: Tracker) -> Material:
@@ -51,12 +52,12 @@ def _curve(tracker: Tracker, run: Run) -> list[tuple[float, float]]:
     return [(float(p["train/step"]), float(p["train/loss"])) for p in points if "train/loss" in p and "train/step" in p]
 
 
-def page(cluster: Cluster, resource: Resource, tracker_url: str | None) -> str:
+def page(resource: Resource, found: Material) -> str:
     """The HTML."""
     spec = {key: resource.raw[key] for key in ("apiVersion", "kind", "metadata", "spec")}
     spec["metadata"] = {key: spec["metadata"][key] for key in ("name", "namespace")}
     text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-    report = build(resource, material(cluster, resource, tracker_url), text, datetime.now(UTC))
+    report = build(resource, found, text, datetime.now(UTC))
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
