@@ -124,7 +124,9 @@ class _Comparison:
         plain = self._sweep(first, "plain", early=False)
         halted = self._sweep(first, "plain", early=True)  # the same draws
         spec = self._protocol.staged()
-        staged = [*chain(*self._in_stages(first, spec, stages.of(spec), "staged", goal=best(plain).wer))]
+        explore, refine = stages.of(spec)
+        ran = self._in_stages(first, spec, (explore, refine), "staged", goal=best(plain).wer)
+        staged = [*chain(*ran)]
         default = first.train(DEFAULT)
         return {
             "seed": self._seed,
@@ -134,6 +136,7 @@ class _Comparison:
             "hyperband": asdict(Cost.of(halted)),
             "staged": asdict(Cost.of(staged)),
             "staged_reached": best(staged).wer <= best(plain).wer,
+            "narrowed_holds_best": listed(following(refine, explore.parameters, ran[0])[0], best(plain).values),
             **self._rounds(halted),
         }
 
@@ -203,6 +206,7 @@ class _Comparison:
             "service_test_wer": workshop.score(service).rate,
             "mini": asdict(Cost.of([incumbent, *challengers])) | {"test_wer": outcome.test.rate},
             "incumbent_test_wer": incumbent.test.rate,
+            "incumbent_steps": incumbent.steps,
             "replaced": verdict.replaces,
             "reason": verdict.reason,
         }
@@ -218,6 +222,11 @@ def following(stage: Stage, previous: dict[str, Any], made: Sequence[Trial]) -> 
     facts = [RunFacts(number, trial.state, config=dict(trial.values)) for number, trial in runs.items()]
     space, seeds = stages.following(stage, previous, facts)
     return space, [runs[seed] for seed in seeds]
+
+
+def listed(space: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> bool:
+    """Whether a space still lists all those of some hyperparameters that are chosen from lists."""
+    return all(values[name] in block["values"] for name, block in space.items() if "values" in block)
 
 
 def _utterances(trial: Trial) -> Utterances:

@@ -76,7 +76,8 @@ def adaptation(spec: SweepRunSpec, in_service: Mapping[str, Any]) -> tuple[Stage
     """
     base, trials = parameters(spec), spec.continuous.trials if spec.continuous else 2
     incumbent = {key: {"values": [value]} for key, value in in_service.items()}
-    around = space.refine(base, [in_service])
+    listed = {key: block for key, block in incumbent.items() if "values" in base.get(key, {})}
+    around = space.refine(base, [in_service]) | listed
     return Stage("incumbent", "grid", 1, incumbent or base), Stage(
         "adapt", "bayes", trials - 1, around, early_terminate={"min_iter": 1}
     )
@@ -116,7 +117,8 @@ def following(
     searched = dict(stage.parameters)
     if stage.refine is not None:
         best = [run.config for run in best_runs(ordered)]
-        narrowed = space.refine(previous, [first, *best] if first else best, stage.refine.factor)
+        others = [run.config for run in ordered[len(best) :]]
+        narrowed = space.refine(previous, [first, *best] if first else best, stage.refine.factor, others)
         searched = {key: narrowed.get(key, block) if key not in stage.own else block for key, block in searched.items()}
     seeds = [run.id for run in ordered if space.inside(searched, run.config)] if stage.method == "bayes" else []
     return searched, tuple(seeds[:MOST_PRIOR_RUNS])

@@ -10,7 +10,7 @@ from finetune_operator import stages
 from finetune_operator.api.sweeprun import RefineSpec
 from finetune_operator.stages import Stage
 
-from benchmarks.search.comparison import DEFAULT, Cost, Protocol, exhausted, following, reaches
+from benchmarks.search.comparison import DEFAULT, Cost, Protocol, exhausted, following, listed, reaches
 from benchmarks.search.engine import best, search
 from benchmarks.search.figures import CLAIMS, entries
 from benchmarks.search.report import page
@@ -139,20 +139,27 @@ def test_a_trial_is_remembered_and_cut_where_it_would_have_been_stopped(tmp_path
     assert len(runs) == 2
 
 
-def measured(seed, *, staged_reached=True, replaced=True):
+def measured(seed, *, staged_reached=True, replaced=True, steady_replaced=False, mini=100, default=0.2):
+    arm = {"incumbent_test_wer": 0.2, "incumbent_steps": 60}
+
     def cost(wer, steps):
-        return {"test_wer": wer, "steps": steps, "utterances": 8 * steps, "trials": 20, "stopped": 3}
+        values = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 8, "dropout": 0.0, "gradient_accumulation": 1}
+        values |= {"warmup_ratio": 0.1, "weight_decay": 0.01}
+        known = {"test_wer": wer, "steps": steps, "utterances": 8 * steps, "trials": 20, "stopped": 3}
+        return known | {"hyperparameters": values}
 
     return {
         "seed": seed,
         "untrained_test_wer": 0.5,
-        "default": cost(0.2, 30),
+        "default": cost(default, 30),
         "plain": cost(0.1, 1000),
         "hyperband": cost(0.1, 600),
         "staged": cost(0.1, 500),
         "staged_reached": staged_reached,
-        "shifted": {"service_test_wer": 0.5, "mini": cost(0.2, 100), "full": cost(0.1, 500), "replaced": replaced},
-        "steady": {"service_test_wer": 0.1, "mini": cost(0.1, 100), "replaced": False},
+        "narrowed_holds_best": staged_reached,
+        "shifted": arm
+        | {"service_test_wer": 0.5, "mini": cost(0.2, mini), "full": cost(0.1, 500), "replaced": replaced},
+        "steady": arm | {"service_test_wer": 0.1, "mini": cost(0.1, 100), "replaced": steady_replaced},
     }
 
 
@@ -176,6 +183,18 @@ def test_the_page_tells_what_misses():
     assert "| `staged_steps_ratio` |" in text
     assert "| **no** |" in text
     assert "on 2 of 6 seeds" in text
+    assert "on 4 of the 4 seeds where it falls short" in text
+    assert "`best_vs_default_wer_reduction`: " not in text
+
+
+def test_the_page_says_why_each_miss_is_one_and_nothing_where_all_is_met():
+    bad = measured(0, staged_reached=False, steady_replaced=True, mini=400, default=0.1)
+    missed = [name for name, claim in CLAIMS.items() if not claim.met_by(claim.over([bad] * 6).value)]
+    text = page([bad] * 6)
+    assert missed
+    assert all(f"- `{name}`: " in text for name in missed)
+    good = measured(0) | {"shifted": measured(0)["shifted"] | {"mini": measured(0)["plain"] | {"steps": 100}}}
+    assert "Why what misses" not in page([good] * 6)
 
 
 def test_all_ways_search_the_same_space_and_the_default_lies_in_it():
@@ -184,6 +203,8 @@ def test_all_ways_search_the_same_space_and_the_default_lies_in_it():
     assert all(stage.parameters == whole for stage in stages.of(protocol.staged()))
     assert stages.parameters(protocol.round()) == whole
     assert sum(stage.trials for stage in stages.of(protocol.staged())) == protocol.trials
+    assert listed(whole, {name: block["values"][0] for name, block in whole.items() if "values" in block})
+    assert not listed(whole, dict.fromkeys(whole, 0.5))
     assert whole["learning_rate"]["min"] < DEFAULT["learning_rate"] < whole["learning_rate"]["max"]
     assert {name: DEFAULT[name] in whole[name]["values"] for name in ("batch_size", "epochs")} == {
         "batch_size": True,

@@ -50,13 +50,13 @@ def draws(space: dict[str, dict[str, object]], count: int, seed: int) -> list[di
         ({"min": 0.0, "max": 1.0}, [0.0, 1.0], {"min": 0.0, "max": 0.5}),  # the very best stays inside
         ({"min": 1, "max": 9}, [4, 6], {"min": 3, "max": 7}),
         ({"min": 1, "max": 2}, [1], {"min": 1, "max": 2}),
-        ({"values": [8, 16, 32]}, [16, 8, 16], {"values": [8, 16]}),
+        ({"values": [8, 16, 32]}, [16, 8, 16], {"values": [8, 16, 32]}),  # nobody tried 32
         ({"values": [8, 16, 32]}, [64], {"values": [8, 16, 32]}),
         ({"value": 3}, [3], {"value": 3}),
         (
             SPACE["weighted"],
             ["linear", "constant"],
-            {"values": ["linear", "constant"], "probabilities": [5 / 7, 2 / 7]},
+            SPACE["weighted"],
         ),
         (SPACE["normal"], [2.0, 4.0], {"distribution": "normal", "mu": 3.0, "sigma": 1.0}),
         (SPACE["beta"], [0.2], SPACE["beta"]),
@@ -71,6 +71,30 @@ def test_one_parameter(block, best, expected):
     for key, value in expected.items():
         numbers = isinstance(value, (int, float)) or key == "probabilities"
         assert refined[key] == (pytest.approx(value) if numbers else value)
+
+
+@pytest.mark.parametrize(
+    ("best", "others", "kept"),
+    [
+        ([16, 16, 8], [32, 8, 16, 8, 16], [8, 16, 32]),  # one of eight: 63 in 100 by chance
+        ([16, 16, 8], [32, 32, 8, 16, 16], [8, 16, 32]),  # two of eight: 36 in 100
+        ([16, 16, 8], [32, 32, 32, 8, 16], [8, 16]),  # three of eight: 18 in 100
+        ([16], [32, 32, *[8] * 14], [16, 32]),  # 14 of 17: 18 in 100; two of 17: 88 in 100
+        ([16, 8, 32], [8, 8, 8], [8, 16, 32]),
+    ],
+)
+def test_a_listed_value_goes_when_it_has_lost_and_not_before(best, others, kept):
+    tried = [{"x": value} for value in others]
+    assert refine({"x": {"values": [8, 16, 32]}}, [{"x": value} for value in best], others=tried) == {
+        "x": {"values": kept}
+    }
+
+
+def test_the_probabilities_of_the_values_that_stay_are_rescaled():
+    others = [{"x": "cosine"}] * 6
+    refined = refine({"x": SPACE["weighted"]}, [{"x": "linear"}, {"x": "constant"}], others=others)["x"]
+    assert refined["values"] == ["linear", "constant"]
+    assert refined["probabilities"] == pytest.approx([5 / 7, 2 / 7])
 
 
 def test_logarithmic_ranges_shrink_in_log_space():
@@ -104,7 +128,7 @@ def test_the_refined_space_is_a_valid_smaller_part_with_the_best_inside(seed, co
             assert old["min"] <= block["min"] <= block["max"] <= old["max"]
         if "values" in old:
             assert set(block["values"]) <= set(old["values"])
-            assert {run[key] for run in best} == set(block["values"])
+            assert {run[key] for run in best} <= set(block["values"])
         if "probabilities" in old:
             assert sum(block["probabilities"]) == pytest.approx(1)
     again = refine(refined, best, factor)
