@@ -39,10 +39,14 @@ _TRAIN, _VALIDATION, _TEST = range(40), range(40, 56), range(56, 80)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Utterances per set."""
+    """Utterances per set.
+
+    The validation set is the largest, since runs are chosen by it: of 120 utterances (some 460 words) a WER of 10 % has a
+    standard error of more than a point, as much as good configurations differ by, and the best of 20 is the luckiest.
+    """
 
     train: int = 240
-    validation: int = 120
+    validation: int = 360
     test: int = 240
 
 
