@@ -41,8 +41,8 @@ _TRAIN, _VALIDATION, _TEST = range(40), range(40, 56), range(56, 80)
 class Sizes:
     """Utterances per set.
 
-    The validation set is the largest, since runs are chosen by it: of 120 utterances (some 460 words) a WER of 10 % has a
-    standard error of more than a point, as much as good configurations differ by, and the best of 20 is the luckiest.
+    The validation set is the largest, since runs are chosen by it: with 120 utterances (some 460 words) a WER of 10 %
+    has a standard error of more than a point, as much as good configurations differ by, and luck would choose.
     """
 
     train: int = 240
