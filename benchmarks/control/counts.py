@@ -65,11 +65,11 @@ async def counted(place: Bench, namespace: str, *arguments: str) -> AsyncIterato
             yield Counted(api, tracker, process)
 
 
-async def writes(place: Bench, resource: Resource, lives: int) -> Counter[str]:
+async def writes(place: Bench, resource: Resource, lives: int, *arguments: str) -> Counter[str]:
     """Writes of so many lives one after the other, by what is written."""
     sizes = {} if resource == TRAININGS else {"trials": 10, "parallelism": 4}
     work = "0" if resource == TRAININGS else "0.5"
-    async with place.namespace() as namespace, counted(place, namespace) as run:
+    async with place.namespace() as namespace, counted(place, namespace, *arguments) as run:
         done = await place.follow(resource, namespace)
         await place.create(resource, namespace, "warm", work, **sizes)
         await done.until(lambda: "warm" in done.done_at, 120)

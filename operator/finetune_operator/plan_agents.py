@@ -95,6 +95,8 @@ class AgentsPlanner(StagesPlanner):
     def _next_attempt(self, job: JobFacts, attempt: int) -> Plan[SweepRunStatus]:
         """All agents have gone before the search was over: why, and what now?"""
         if self.sweep is None or (job.finished_at and self.sweep.read_at <= job.finished_at + CLOCK_GRAIN):
+            if job.finished_at and self.now - job.finished_at < SOON:
+                return Plan(None, tuple(self.actions), SOON)  # the tracker is being asked, and says more
             return self.progress("Running", "The agents have left; reading the sweep's state.", SOON)
         trials = self.counts
         if trials.total >= self.cap and not trials.preempted:

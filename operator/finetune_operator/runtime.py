@@ -40,8 +40,6 @@ STUCK_AFTER = 300.0
 _SETTLE = 1.0
 """Pause after start, in which the first lists come in, so that a thousand objects are one wave of work."""
 
-_NUMBERS_EVERY = 2.0
-"""Seconds between status writes of one resource that tell of progress alone."""
 _FLUSH = 2.0
 """Longest wait at the end for Events to be written."""
 
@@ -77,7 +75,7 @@ class Runtime:
             executor,
             self._recorder,
             self.metrics,
-            spacing=min(_NUMBERS_EVERY, settings.poll_seconds),
+            spacing=settings.poll_seconds,
         )
         self._election: Election | None = None
         self._tasks: list[asyncio.Task[None]] = []

@@ -30,9 +30,8 @@ async def test_writes_of_a_finetune_jobs_life(place: Bench):
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_writes_of_a_sweep_runs_life(place: Bench):
-    made = await writes(place, SWEEPS, 1)
-    progress = max(0, made["PATCH sweepruns/status"] - 4)  # counts at most every two seconds, as long as trials take
-    assert made.total() - progress <= FLOOR[SWEEPS] + 2, made
+    made = await writes(place, SWEEPS, 1, "--poll-seconds", "60")  # no life is so long that it tells of progress
+    assert made.total() <= FLOOR[SWEEPS] + 2, made
 
 
 @pytest.mark.asyncio(loop_scope="module")
