@@ -9,6 +9,9 @@ SEED ?= 0
 KEEP ?=
 INSTALL ?= process
 PYTEST_ARGS ?=
+# Most tests wait for processes. On a cluster of yours (KUBECONFIG) they run one at a time: it has one operator.
+WORKERS ?= $(if $(KUBECONFIG),0,2)
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BENCH ?=
 IMAGE_BUILDER ?= $(if $(shell command -v buildah),buildah build,docker build)
@@ -43,11 +46,11 @@ browser:  ## install Chromium, which the tests of the tracker's page drive, wher
 
 .PHONY: test
 test: $(STAMP) browser  ## run all tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(STAMP) browser  ## run the tests that take seconds
-	$(BIN)/pytest -m 'not slow' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, mypy --strict, import layering
