@@ -35,6 +35,8 @@ def run(options: Options) -> list[Entry]:
 
 def compare(name: str, theirs: Example, ours: Trial, pairs: int) -> list[Entry]:
     """Speed in alternation, and the word error rates, which have to be equal."""
+    for warming in (theirs, ours):
+        replace(warming, manifest=material.manifest(material.WARM_UP)).evaluate("train")
     speed, wer = Comparison(), Comparison()
     for _ in range(pairs):
         for trial, speeds, rates in ((theirs, speed.baseline, wer.baseline), (ours, speed.ours, wer.ours)):

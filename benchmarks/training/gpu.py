@@ -7,6 +7,7 @@ training on one GPU advises.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ RECIPE = Recipe(batch_size=16, epochs=3, learning_rate=1e-5)
 BEST = {"bf16": True, "tf32": True, "dataloader_num_workers": 4, "dataloader_persistent_workers": True}
 PAIRS = 3
 PEAK_BF16 = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12}
-"""Dense bfloat16 FLOP/s by a part of the device's name, from NVIDIA's data sheets."""
+"""Dense bfloat16 FLOP/s by a word of the device's name, from NVIDIA's data sheets."""
 WHISPER_SMALL = {
     "d_model": 768, "encoder_layers": 12, "decoder_layers": 12, "encoder_attention_heads": 12,
     "decoder_attention_heads": 12, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "num_mel_bins": 80,
     "max_source_positions": 1500, "max_target_positions": 448, "vocab_size": 51865,
+    "init_std": 0.02,
 }  # fmt: skip
 WAV2VEC2_BASE = {
     "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
@@ -91,7 +93,8 @@ def training_flops(model: Any, audio_seconds: float) -> float:
 
 def peak_flops(device_name: str) -> float | None:
     """Dense bfloat16 FLOP/s of a GPU; None for one that is not in the table."""
-    return next((peak for part, peak in PEAK_BF16.items() if part in device_name), None)
+    words = re.split(r"[ -]", device_name)
+    return next((PEAK_BF16[word] for word in words if word in PEAK_BF16), None)
 
 
 def shaped(family: Family, processor_of: Path) -> Path:

@@ -44,12 +44,16 @@ class Speech:
         return Speech(8, (1, 3), (0.3, 2.0), self.seed)
 
 
-LONG = Speech(clips=128, words=(4, 70), seconds=(1.0, 20.0))
+LONG = Speech(clips=96, words=(4, 70), seconds=(1.0, 20.0))
 """Lengths from 1 to 20 s, evenly spread; about as many as the least backlog that a resource accepts by default."""
 SHORT = Speech(clips=384, words=(1, 3), seconds=(0.3, 2.0))
 """Commands and corrections: all fit two seconds."""
 FEW = Speech(clips=96, words=(1, 3), seconds=(0.3, 2.0))
+"""The same, for the trials of a sweep."""
+PADDED = Speech(clips=32, words=(1, 3), seconds=(0.3, 2.0))
 """The same, where each costs 30 s."""
+WARM_UP = SHORT.quick()
+"""What both sides go over before anything is measured: imports and first allocations are nobody's figure."""
 
 
 def manifest(speech: Speech) -> Path:

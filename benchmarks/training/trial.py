@@ -26,7 +26,7 @@ from benchmarks.training.outcome import Recipe
 PROJECT = "overhead"
 RECIPE = Recipe(batch_size=16, epochs=1, learning_rate=1e-3)
 ROUNDS = 2
-TRIALS = 4
+TRIALS = 3
 LIMIT_SECONDS = 300.0
 
 

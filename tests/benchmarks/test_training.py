@@ -49,4 +49,5 @@ def test_flops_are_six_per_weight_and_position():
 def test_the_peak_of_a_device():
     assert peak_flops("NVIDIA H200") == 989e12
     assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
+    assert peak_flops("NVIDIA L40") is None, "neither an L4 nor an L40S"
     assert peak_flops("a device that nobody knows") is None
