@@ -145,7 +145,7 @@ def measured(seed, *, staged_reached=True, replaced=True, steady_replaced=False,
     def cost(wer, steps):
         values = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 8, "dropout": 0.0, "gradient_accumulation": 1}
         values |= {"warmup_ratio": 0.1, "weight_decay": 0.01}
-        known = {"test_wer": wer, "steps": steps, "utterances": 8 * steps, "trials": 20, "stopped": 3}
+        known = {"wer": wer, "test_wer": wer, "steps": steps, "utterances": 8 * steps, "trials": 20, "stopped": 3}
         return known | {"hyperparameters": values}
 
     return {
