@@ -166,7 +166,7 @@ other speakers. Runs are chosen by validation; WERs reported are those of the te
 
 The seeds are not unseen: in a first measurement of the same ones, with 120 utterances for validation, the gain over the
 defaults and the steps of staged search and round missed. Since then the validation set has grown, rounds race, and
-narrowing drops listed values only for a reason. The race was tried on another seed; the rest follows from what was seen.
+narrowing drops listed values only for a reason. The race was tried on another seed; the rest comes from what was seen.
 
 **Search space**: the preset `finetuning` for Whisper, learning rates times {WIDTH_FACTOR}. Whisper's authors lower
 the rate that they train with by width ** -1.78 from tiny to large (Radford et al. 2022, appendix F). Continued below
