@@ -55,11 +55,13 @@ class CreateSweep:
 
     Attributes:
         prior_runs: Runs that the search engine takes for its first observations.
+        only_find: Whether it is too early to create one: an earlier operator's request may still be under way.
     """
 
     config: dict[str, Any]
     token: str
     prior_runs: tuple[str, ...] = ()
+    only_find: bool = False
 
 
 @dataclass(frozen=True, slots=True)

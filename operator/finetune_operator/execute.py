@@ -105,6 +105,8 @@ class Executor:
         match action:
             case CreateSweep():
                 found = list(await client.find_sweeps(entity, name, action.token))
+                if not found and action.only_find:
+                    return results
                 sweep = found[0] if found else await client.create_sweep(entity, name, action)
                 for extra in found[1:]:  # two creations once overlapped; one sweep stays
                     await client.set_sweep_state(entity, name, extra, "CANCELED")

@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 _SILENT_JOB = timedelta(seconds=3)
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def identity(key: Key, body: Mapping[str, Any]) -> Identity:
     """Who a custom resource is."""
     metadata = body["metadata"]
@@ -64,7 +68,12 @@ class Observer:
         self._defaults = defaults
         self._reflectors = reflectors
         self._datasets = Datasets()
+        self._leads_since: datetime | None = None
         self._silent: dict[str, _Silence] = {}
+
+    def take_over(self) -> None:
+        """From now on what is observed is worked on; further calls say nothing new."""
+        self._leads_since = self._leads_since or _now()
 
     def forget(self, uid: str) -> None:
         """A resource is gone."""
@@ -84,7 +93,7 @@ class Observer:
         """
         who = identity(key, body)
         metadata = body["metadata"]
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = _now()
         finished = lifecycle.finished(resource.status)
         deleted_at = parse_time(metadata.get("deletionTimestamp"))
         if deleted_at is None:
@@ -101,6 +110,7 @@ class Observer:
             defaults=self._defaults,
             tracker=tracker,
             now=now,
+            leads_since=self._leads_since or now,
             deleted_for=now - deleted_at if deleted_at else None,
             finalizer=names.FINALIZER in metadata.get("finalizers", ()),
             annotations=dict(metadata.get("annotations") or {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from finetune_operator.actions import Problem, Results
@@ -12,6 +12,7 @@ from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, SweepFacts
 from finetune_operator.trial import Defaults, Identity, TrackerAddress
 
 ResourceT = TypeVar("ResourceT", SweepRun, FinetuneJob)
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Observed(Generic[ResourceT]):
         source: SweepRun named by hyperparametersFrom; None when there is none of that name.
         dataset: The dataset as it is now, where somebody tells or asks.
         now: The time, in whole seconds.
+        leads_since: When this operator took over the work, in whole seconds.
     """
 
     identity: Identity
@@ -61,6 +63,7 @@ class Observed(Generic[ResourceT]):
     defaults: Defaults
     tracker: TrackerView
     now: datetime
+    leads_since: datetime = _EVER
     deleted_for: timedelta | None = None
     finalizer: bool = False
     annotations: dict[str, str] = field(default_factory=dict)

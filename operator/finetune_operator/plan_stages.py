@@ -15,6 +15,8 @@ from finetune_operator.sweep_planner import SweepPlanner, tally
 
 _DRAIN = timedelta(seconds=60)
 """Agents have this long to leave an ended stage, then they are stopped."""
+_UNDER_WAY = timedelta(seconds=10)
+"""A tracker may take this long to carry out a request of an operator that has died since."""
 
 
 class StagesPlanner(SweepPlanner):
@@ -25,8 +27,12 @@ class StagesPlanner(SweepPlanner):
         if not self.observed.finalizer:
             self.actions.append(SetFinalizer(present=True))
         config = sweepconfig.build(self.spec, self.stage, self._title(), self.token)
-        self.actions.append(CreateSweep(config, self.token, self.stage_status.prior_runs))
-        self.update_stage(start_time=self.stage_status.start_time or self.now)
+        intended, leads_since = self.stage_status.start_time or self.status.start_time, self.observed.leads_since
+        inherited = intended is None or intended < leads_since
+        early = inherited and self.now - leads_since < _UNDER_WAY
+        self.actions.append(CreateSweep(config, self.token, self.stage_status.prior_runs, only_find=early))
+        if not early:
+            self.update_stage(start_time=self.stage_status.start_time or self.now)
         return self.done(SOON)
 
     def take_sweep(self) -> None:

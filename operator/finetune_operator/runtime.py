@@ -163,6 +163,7 @@ class Runtime:
         for reflector in self._reflectors:
             await reflector.tried.wait()
         await asyncio.sleep(_SETTLE)
+        self._observer.take_over()
         while True:
             key = await self.queue.get()
             failed = False

@@ -14,7 +14,7 @@ from finetune_operator.store import Children, Departed
 from finetune_operator.trial import Identity
 
 from tests.operator.support.process import Lab, OperatorProcess, eventually, ready
-from tests.operator.support.world import TRAINER, World, sweep_run
+from tests.operator.support.world import TRAINER, Sweep, World, sweep_run
 
 DELETE_PROJECT = "mutation D($id: String!) { deleteModel(input: {id: $id}) { success } }"
 CREATE_SWEEP = (
@@ -38,6 +38,38 @@ def test_a_sweep_that_is_deleted_in_the_tracker_fails_the_resource(lab: Lab):
     status = lab.await_condition("SweepRun", "x", "Failed")
     assert ready(status)["reason"] == "SweepDeleted"
     eventually(lambda: not lab.pods("Running"))
+
+
+def intended_by_an_operator_that_died() -> World:
+    """A search whose sweep was asked for, perhaps, by an operator that is gone; another one has just taken over."""
+    world = World("SweepRun", sweep_run())
+    world.tracker_down = True
+    world.reconcile()
+    assert not world.sweeps
+    world.tracker_down = False
+    world.now += timedelta(seconds=2)
+    world.leads_since = world.now
+    return world
+
+
+def test_a_creation_that_may_still_be_under_way_is_waited_for():
+    world = intended_by_an_operator_that_died()
+    for _ in range(9):
+        world.reconcile()
+        assert not world.sweeps
+        world.now += timedelta(seconds=1)
+    world.now += timedelta(seconds=1)
+    world.reconcile()
+    assert len(world.sweeps) == 1
+
+
+def test_a_creation_that_comes_late_is_adopted():
+    world = intended_by_an_operator_that_died()
+    world.reconcile()
+    world.sweeps["late"] = Sweep(names.sweep_token("uid", 1, 0), 4, config={"run_cap": 4})
+    world.reconcile()
+    assert list(world.sweeps) == ["late"]
+    assert world.status["sweep"]["id"] == "late"
 
 
 def test_a_sweep_that_a_crash_left_without_a_mention_is_cancelled_with_its_resource(

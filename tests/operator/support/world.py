@@ -54,6 +54,7 @@ class World:
     status: dict[str, Any] = field(default_factory=dict)
     generation: int = 1
     now: datetime = START
+    leads_since: datetime = START - timedelta(hours=1)
     deleted_at: datetime | None = None
     finalizer: bool = False
     released: bool = False
@@ -96,6 +97,7 @@ class World:
             defaults=Defaults(),
             tracker=view,
             now=self.now,
+            leads_since=self.leads_since,
             deleted_for=self.now - self.deleted_at if self.deleted_at else None,
             finalizer=self.finalizer,
             annotations=self.annotations,
@@ -168,8 +170,10 @@ class World:
         if self.tracker_down:
             return replace(results, problem=UNREACHABLE)
         match action:
-            case a.CreateSweep(config, token, prior_runs):
+            case a.CreateSweep(config, token, prior_runs, only_find):
                 found = [name for name, sweep in self.sweeps.items() if sweep.token == token]
+                if not found and only_find:
+                    return results
                 if not found:
                     found = [f"sweep{len(self.sweeps)}"]
                     self.sweeps[found[0]] = Sweep(token, config["run_cap"], config=config, prior_runs=prior_runs)
