@@ -24,7 +24,7 @@ def _refused(resource: Resource, what: str, fix: str) -> CliError:
 
 
 def approve(resource: Resource, approver: str) -> Patch:
-    """The annotation that approves.
+    """The annotation that approves; an approver that an earlier promotion has used is named with the run, as new.
 
     Raises:
         CliError: Nothing awaits approval.
@@ -35,7 +35,8 @@ def approve(resource: Resource, approver: str) -> Patch:
             f"awaits no approval (promotion: {state.state})" if state else "awaits no approval: it has no promotion yet"
         )
         raise _refused(resource, what, f"see where it stands with `finetune watch --once {resource.label}`")
-    return _annotate(APPROVED_BY_ANNOTATION, approver)
+    used = any(record.by == approver for record in state.history)
+    return _annotate(APPROVED_BY_ANNOTATION, f"{approver} for {state.run}" if used else approver)
 
 
 def rollback(resource: Resource, who: str, now: datetime) -> Patch:

@@ -120,8 +120,11 @@ def step(
         )
         return Step(_decided(base, old, "Rejected", f"Gates not met: {reason}.", now))
     approver = annotations.get(names.APPROVED_BY_ANNOTATION)
-    if spec.approval == "Manual" and not approver:
+    used = approver in {record.by for record in old.history if record.action == "Promoted"}
+    if spec.approval == "Manual" and (used or not approver):
         wait = f"All gates are met; annotate the resource with {names.APPROVED_BY_ANNOTATION}=NAME to promote."
+        if used:  # it was given for an earlier model, before anybody could have seen this one
+            wait += f" An earlier model has used {approver!r}: run `finetune approve`, or choose another value."
         return Step(_decided(base, old, "AwaitingApproval", wait, now))
     by = approver if spec.approval == "Manual" and approver else "operator"
     base = base.model_copy(update={"approved_by": approver if spec.approval == "Manual" else None})

@@ -121,6 +121,14 @@ def test_approval_goes_to_what_awaits_it():
             decisions.approve(other, "kim")
 
 
+def test_an_approver_who_has_approved_before_is_named_with_the_run():
+    before = [{"artifact": "a:v1", "version": "v1", "at": "2026-11-01T10:00:00Z", "by": "kim", "action": "Promoted"}]
+    waits = promotion("AwaitingApproval", run="abc", history=before)
+    later = resource(job(promotion={"approval": "Manual"}), ended(promotion=waits))
+    assert decisions.approve(later, "kim") == {"metadata": {"annotations": {"finetune.dev/approved-by": "kim for abc"}}}
+    assert decisions.approve(later, "lee") == {"metadata": {"annotations": {"finetune.dev/approved-by": "lee"}}}
+
+
 def test_rollback_needs_something_to_return_to():
     wish = {"metadata": {"annotations": {"finetune.dev/rollback": "kim 2026-11-01T10:30:00Z"}}}
     assert decisions.rollback(IN_SERVICE, "kim", AT) == wish

@@ -138,6 +138,18 @@ def test_manual_approval_waits_and_names_the_approver():
     assert (approved.status.state, approved.status.approved_by) == ("Promoted", "ada")
 
 
+def test_an_approval_holds_for_one_model():
+    spec, ada = PromotionSpec(approval="Manual"), {names.APPROVED_BY_ANNOTATION: "ada"}
+    first = decide(spec, None, None, **ada).status
+    later = promotion.Candidate("a-later-run", None)
+    waiting = promotion.step(spec, first, later, GOOD, ada, None, NOW).status
+    assert waiting.state == "AwaitingApproval"
+    assert "'ada'" in waiting.reason
+    assert promotion.step(spec, waiting, later, GOOD, ada, None, NOW).status == waiting
+    again = {names.APPROVED_BY_ANNOTATION: "ada for a-later-run"}
+    assert promotion.step(spec, waiting, later, GOOD, again, None, NOW).status.state == "Promoted"
+
+
 def test_rollback_is_done_once_per_request():
     spec = PromotionSpec(registry=REGISTRY)
     done = decide(spec, None, Promoted("v3", "v2")).status
