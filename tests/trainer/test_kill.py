@@ -53,10 +53,11 @@ def test_twenty_kills_change_nothing(
     chance = random.Random(7)
     torn, wanted = tmp_path / "torn", document(tmp_path / "torn")
     kept = kills = 0
+    patience = 1.0
     for _ in range(20):
         number = chance.choice([signal.SIGTERM, signal.SIGKILL])
         with trainer("train", wanted, torn) as process:
-            end = time.monotonic() + chance.uniform(0.2, 1.3)
+            end = time.monotonic() + patience * chance.uniform(0.2, 1.3)
             while time.monotonic() < end and not process.over:
                 time.sleep(0.01)
             process.signal(number)
@@ -69,6 +70,8 @@ def test_twenty_kills_change_nothing(
             assert f"continues at step {kept} of {STEPS}" in process.log
         kept = steps_kept(torn)
         kills += 1
+        if not kept:  # a busy machine has not come as far as a checkpoint
+            patience *= 1.25
     assert kills == 20
     assert kept
     with trainer("train", wanted, torn) as process:
