@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from finetune_operator import conditions as c
@@ -13,6 +12,7 @@ from finetune_operator import lifecycle, names
 from finetune_operator.actions import Problem
 from finetune_operator.api import FinetuneJob, FinetuneJobStatus, SweepRun, SweepRunStatus
 from finetune_operator.cluster import Cluster
+from finetune_operator.creation import CreationFailures
 from finetune_operator.dataset import Datasets, annotated
 from finetune_operator.facts import DatasetFacts, JobFacts, PodFacts, parse_time
 from finetune_operator.hub import ProjectPoller, TrackerHub
@@ -24,8 +24,6 @@ from finetune_operator.watch import Reflector
 
 logger = logging.getLogger(__name__)
 
-_SILENT_JOB = timedelta(seconds=3)
-
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
@@ -35,18 +33,6 @@ def identity(key: Key, body: Mapping[str, Any]) -> Identity:
     """Who a custom resource is."""
     metadata = body["metadata"]
     return Identity(key.kind, key.namespace, key.name, metadata["uid"], metadata.get("generation", 1))
-
-
-@dataclass
-class _Silence:
-    """A Job without pods, which its Events may explain; the longer it lasts, the more rarely they are read."""
-
-    since: datetime
-    ask_at: datetime = field(init=False)
-    error: str | None = None
-
-    def __post_init__(self) -> None:
-        self.ask_at = self.since + _SILENT_JOB
 
 
 class Observer:
@@ -69,7 +55,7 @@ class Observer:
         self._reflectors = reflectors
         self._datasets = Datasets()
         self._leads_since: datetime | None = None
-        self._silent: dict[str, _Silence] = {}
+        self._creation = CreationFailures(cluster)
 
     def take_over(self) -> None:
         """From now on what is observed is worked on; further calls say nothing new."""
@@ -77,7 +63,7 @@ class Observer:
 
     def forget(self, uid: str) -> None:
         """A resource is gone."""
-        self._silent.pop(uid, None)
+        self._creation.forget(uid)
 
     def _require_children(self, namespace: str) -> None:
         for reflector in self._reflectors:
@@ -192,25 +178,11 @@ class Observer:
     async def _creation_error(
         self, who: Identity, jobs: tuple[JobFacts, ...], pods: tuple[PodFacts, ...], now: datetime
     ) -> str | None:
-        """The Job controller tells in Events alone why it cannot create pods."""
         silent = next((job for job in jobs if job.wants_pods and not _has_active(job, pods)), None)
         if silent is None:
-            self._silent.pop(who.uid, None)
+            self._creation.forget(who.uid)
             return None
-        silence = self._silent.setdefault(who.uid, _Silence(now))
-        if now >= silence.ask_at:
-            silence.error = await self._failure_event(who.namespace, silent.name)
-            silence.ask_at = now + max(_SILENT_JOB, (now - silence.since) / 2)
-        return silence.error
-
-    async def _failure_event(self, namespace: str, job: str) -> str | None:
-        selector = f"involvedObject.kind=Job,involvedObject.name={job}"
-        events = await self._cluster.list("events", namespace, fieldSelector=selector)
-        failures = [event for event in events if event.get("reason") == "FailedCreate"]
-        if not failures:
-            return None
-        latest = max(failures, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        return str(latest.get("message", ""))[:512]
+        return await self._creation.of(who.uid, who.namespace, silent.name, now)
 
     def _source(self, key: Key, resource: SweepRun | FinetuneJob) -> Source | None:
         if not isinstance(resource, FinetuneJob) or resource.spec.hyperparameters_from is None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from sys import intern
 from typing import Any, Generic, TypeVar
 
 from finetune_operator import names
@@ -13,6 +14,7 @@ from finetune_operator.facts import JobFacts, PodFacts
 
 FactsT = TypeVar("FactsT", JobFacts, PodFacts)
 _TOMBSTONES = 1000
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +142,12 @@ class Store:
         same = known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]
         if known is not None and same and _version(known) >= _version(body):
             return False
-        metadata = {field: value for field, value in body["metadata"].items() if field != "managedFields"}
         if known is not None and (source := _source(key, known)) is not None:
             self._dependants[source].discard(key)
         if (source := _source(key, body)) is not None:
             self._dependants.setdefault(source, set()).add(key)
-        self._resources[key] = {**body, "metadata": metadata}
-        self._keys[metadata["uid"]] = key
+        self._resources[key] = _lean(body)
+        self._keys[body["metadata"]["uid"]] = key
         return True
 
     def remove(self, key: Key, uid: str) -> bool:
@@ -176,6 +177,21 @@ class Store:
     def dependants(self, key: Key) -> list[Key]:
         """FinetuneJobs that take their hyperparameters from a SweepRun."""
         return list(self._dependants.get(key, ()))
+
+
+def _lean(body: dict[str, Any]) -> dict[str, Any]:
+    """A body without what no plan needs; names of fields are held once for all bodies, not once for each."""
+    metadata = {field: value for field, value in body["metadata"].items() if field != "managedFields"}
+    if annotations := metadata.get("annotations"):
+        metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
+    lean: dict[str, Any] = _shared({**body, "metadata": metadata})
+    return lean
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {intern(name): _shared(inner) for name, inner in value.items()}
+    return [_shared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _source(key: Key, body: dict[str, Any]) -> Key | None:
