@@ -49,9 +49,7 @@ LONG = Speech(clips=96, words=(4, 70), seconds=(1.0, 20.0))
 SHORT = Speech(clips=384, words=(1, 3), seconds=(0.3, 2.0))
 """Commands and corrections: all fit two seconds."""
 FEW = Speech(clips=96, words=(1, 3), seconds=(0.3, 2.0))
-"""The same, for the trials of a sweep."""
-PADDED = Speech(clips=32, words=(1, 3), seconds=(0.3, 2.0))
-"""The same, where each costs 30 s."""
+"""The same, where each costs 30 s, and for the trials of a sweep."""
 WARM_UP = SHORT.quick()
 """What both sides go over before anything is measured: imports and first allocations are nobody's figure."""
 

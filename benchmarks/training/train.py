@@ -41,7 +41,7 @@ def run_whisper(options: Options) -> list[Entry]:
         Trial(base, manifest, WHISPER),
         options,
     )
-    few = material.manifest(material.speech_for(options, material.PADDED))
+    few = material.manifest(material.speech_for(options, material.FEW))
     long = material.whisper_of_30_seconds(options)
     once = replace(WHISPER, epochs=1)
     shipped = compare(
