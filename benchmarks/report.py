@@ -38,9 +38,11 @@ def section(name: str, benchmark: Benchmark, entries: Sequence[Entry], about: di
         [f"{about['cores']} cores of {about['cpu']}", about["memory"]]
         + [f"{key} {about[key]}" for key in about if key not in ("date", "cpu", "cores", "memory", "seconds")]
     )
+    missed = {e.name for e in entries if (t := benchmark.targets.get(e.name)) is not None and not t.met_by(e)}
+    causes = [f"Why `{name}` misses: {cause}.\n" for name, cause in benchmark.causes.items() if name in missed]
     when = f"{about['date']}, {about['seconds']} s, {machine}."
     return "\n".join(
-        [f"## {name}\n", f"{benchmark.about}.\n", head, *(row(e, benchmark) for e in entries), "", when, ""]
+        [f"## {name}\n", f"{benchmark.about}.\n", head, *(row(e, benchmark) for e in entries), "", *causes, when, ""]
     )
 
 

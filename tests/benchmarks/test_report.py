@@ -19,5 +19,13 @@ def test_the_page_has_every_figure_and_says_what_is_missed(tmp_path):
     about = json.loads((tmp_path / "machine" / "apply_to_job.json").read_text())
     assert about["cpu"] in text
     assert about["date"] in text
+    assert "Why `" not in text, "nothing is known of why these miss"
     for name in BENCHMARKS.keys() - {"apply_to_job"}:
         assert f"- `{name}`: " in text
+
+
+def test_a_miss_is_explained_and_a_hit_is_not(tmp_path):
+    for ratio, explained in ((1.0, True), (3.0, False)):
+        write("eval_cpu", [Entry("eval_cpu_ctc", 9.0, "utterances/s", 3.0, ratio, 3)], 1.0, tmp_path)
+        assert main(["--from", str(tmp_path), "--out", str(tmp_path / "page.md")]) == 0
+        assert ("Why `eval_cpu_ctc` misses: " in (tmp_path / "page.md").read_text()) == explained
