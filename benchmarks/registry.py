@@ -68,7 +68,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         {"eval_cpu_whisper": Target(at_least=2), "eval_cpu_ctc": Target(at_least=2)},
         {
             "eval_cpu_ctc": "sorting by length saves the example's padding and its loss, no more; of what is left two "
-            "thirds are the transformer, near the core's arithmetic limit, a fifth the frozen convolutions, and a tenth "
+            "thirds are the transformer, near the core's arithmetic limit, a fifth the frozen convolutions, a tenth "
             "reading and features"
         },
     ),
