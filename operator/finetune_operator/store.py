@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from sys import intern
 from typing import Any, Generic, TypeVar
 
 from finetune_operator import names
@@ -180,18 +179,11 @@ class Store:
 
 
 def _lean(body: dict[str, Any]) -> dict[str, Any]:
-    """A body without what no plan needs; names of fields are held once for all bodies, not once for each."""
+    """A body without what no plan needs, and that is large."""
     metadata = {field: value for field, value in body["metadata"].items() if field != "managedFields"}
     if annotations := metadata.get("annotations"):
         metadata["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
-    lean: dict[str, Any] = _shared({**body, "metadata": metadata})
-    return lean
-
-
-def _shared(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {intern(name): _shared(inner) for name, inner in value.items()}
-    return [_shared(inner) for inner in value] if isinstance(value, list) else value
+    return {**body, "metadata": metadata}
 
 
 def _source(key: Key, body: dict[str, Any]) -> Key | None:
