@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -124,6 +125,21 @@ class Departed:
         self._by_owner.pop(owner, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A custom resource as last seen.
+
+    Attributes:
+        source: The SweepRun that it takes its hyperparameters from.
+        body: As JSON, which is small: a thousand finished resources lie here and are never looked at.
+    """
+
+    uid: str
+    version: int
+    source: Key | None
+    body: bytes
+
+
 class Store:
     """All that the operator knows of the cluster."""
 
@@ -131,22 +147,21 @@ class Store:
         self.jobs = Children(JobFacts.from_object)
         self.pods = Children(PodFacts.from_object)
         self.departed = Departed()
-        self._resources: dict[Key, dict[str, Any]] = {}
+        self._resources: dict[Key, _Known] = {}
         self._keys: dict[str, Key] = {}
         self._dependants: dict[Key, set[Key]] = {}
 
     def update(self, key: Key, body: dict[str, Any]) -> bool:
         """Takes in a custom resource; False if it is no newer than the known one, such as the echo of our own write."""
-        known = self._resources.get(key)
-        same = known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]
-        if known is not None and same and _version(known) >= _version(body):
+        known, uid, version = self._resources.get(key), str(body["metadata"]["uid"]), _version(body)
+        if known is not None and known.uid == uid and known.version >= version:
             return False
-        if known is not None and (source := _source(key, known)) is not None:
-            self._dependants[source].discard(key)
+        if known is not None and known.source is not None:
+            self._dependants[known.source].discard(key)
         if (source := _source(key, body)) is not None:
             self._dependants.setdefault(source, set()).add(key)
-        self._resources[key] = _lean(body)
-        self._keys[body["metadata"]["uid"]] = key
+        self._resources[key] = _Known(uid, version, source, json.dumps(_lean(body), separators=(",", ":")).encode())
+        self._keys[uid] = key
         return True
 
     def remove(self, key: Key, uid: str) -> bool:
@@ -156,18 +171,20 @@ class Store:
         self.pods.forget(uid)
         self.departed.forget(uid)
         known = self._resources.get(key)
-        if known is None or known["metadata"]["uid"] != uid:
+        if known is None or known.uid != uid:
             return known is None
         del self._resources[key]
-        if (source := _source(key, known)) is not None:
-            self._dependants[source].discard(key)
-            if not self._dependants[source]:
-                del self._dependants[source]
+        if known.source is not None:
+            self._dependants[known.source].discard(key)
+            if not self._dependants[known.source]:
+                del self._dependants[known.source]
         return True
 
     def get(self, key: Key) -> dict[str, Any] | None:
-        """The latest body of a custom resource."""
-        return self._resources.get(key)
+        """The latest body of a custom resource; the caller's own copy."""
+        known = self._resources.get(key)
+        body: dict[str, Any] | None = json.loads(known.body) if known is not None else None
+        return body
 
     def owner(self, uid: str) -> Key | None:
         """The resource with a uid."""
